@@ -219,6 +219,7 @@ internal sealed class Bridge : IAsyncDisposable
         _waiting?.Over();
         _waiting = null;
         _remote = remote;
+        remote.Notice += OnNotice;
         foreach (var (channel, message) in _parked)
         {
             // Clients ask again every half second while they wait; each gets its answer, the remote need not see them.
@@ -257,11 +258,8 @@ internal sealed class Bridge : IAsyncDisposable
                     case RemoteItem.Interrupted:
                         AnswerInterrupts_NeedsLock();
                         break;
-                    case RemoteItem.Notice(var text) when _open.Executing is { } cell:
-                        Publish_NeedsLock(_answers.Stream(cell.Message, text + "\n"));
-                        break;
-                    case RemoteItem.Notice(var text):
-                        _log.Warning(text);
+                    case RemoteItem.Dropped(var bytes):
+                        Tell_NeedsLock($"{bytes:N0} bytes of text output were dropped here: more came than could be kept while the notebook did not take it.");
                         break;
                     case RemoteItem.Ended(var end):
                         RemoteEnded_NeedsLock(end);
@@ -286,6 +284,26 @@ internal sealed class Bridge : IAsyncDisposable
                 _answers.LearnSession(message);
                 _open.Replied(message.ParentMessageId);
                 break;
+        }
+    }
+
+    private void OnNotice(string text)
+    {
+        lock (_gate)
+        {
+            Tell_NeedsLock(text);
+        }
+    }
+
+    private void Tell_NeedsLock(string text)
+    {
+        if (_open.Executing is { } cell)
+        {
+            Publish_NeedsLock(_answers.Stream(cell.Message, text + "\n"));
+        }
+        else
+        {
+            _log.Warning(text);
         }
     }
 

@@ -11,6 +11,9 @@ internal interface IRemoteKernel : IAsyncDisposable
     /// <summary>The content of the kernel's own kernel_info_reply, a JSON object; empty when it gave none.</summary>
     ReadOnlyMemory<byte> KernelInfo { get; }
 
+    /// <summary>Raised, on any thread, with news of the connection that the user should see although nothing is lost.</summary>
+    event Action<string>? Notice;
+
     /// <summary>Hands a client's message over. Never blocks; what goes out on one channel keeps its order.</summary>
     void Send(JupyterChannel channel, JupyterMessage message);
 
@@ -36,8 +39,8 @@ internal abstract record RemoteItem
     /// <summary>The kernel took an interrupt.</summary>
     public sealed record Interrupted : RemoteItem;
 
-    /// <summary>Something the user should know, though nothing is lost: a line for the running cell.</summary>
-    public sealed record Notice(string Text) : RemoteItem;
+    /// <summary>Text output was dropped here, so many bytes: more than could be kept while nobody took it.</summary>
+    public sealed record Dropped(long Bytes) : RemoteItem;
 
     /// <summary>Nothing will come any more.</summary>
     public sealed record Ended(EndOfRemote End) : RemoteItem;

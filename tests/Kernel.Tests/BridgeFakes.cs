@@ -70,6 +70,8 @@ internal sealed class FakeRemote : IRemoteKernel
 {
     private readonly Channel<RemoteItem> _items = Channel.CreateUnbounded<RemoteItem>();
 
+    public event Action<string>? Notice;
+
     public ReadOnlyMemory<byte> KernelInfo { get; init; } = Messages.KernelInfo;
 
     public List<string> Received { get; } = [];
@@ -83,6 +85,8 @@ internal sealed class FakeRemote : IRemoteKernel
     public void Send(JupyterChannel channel, JupyterMessage message) => Received.Add($"{channel} {message.MessageType} {message.MessageId}");
 
     public void Interrupt() => Interrupts++;
+
+    public void Tell(string notice) => Notice?.Invoke(notice);
 
     public void Say(RemoteItem item) => _items.Writer.TryWrite(item).ShouldBeTrue();
 

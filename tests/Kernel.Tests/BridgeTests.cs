@@ -250,7 +250,7 @@ public sealed class BridgeTests : IAsyncDisposable
     public async Task A_notice_goes_to_the_cell_that_runs()
     {
         await RunCellAsync("a");
-        _remote.Say(new RemoteItem.Notice("the network is away"));
+        _remote.Tell("the network is away");
         (await _clients.NextAsync(1)).ShouldBe(["Iopub stream the network is away <a>"]);
     }
 

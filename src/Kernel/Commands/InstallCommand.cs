@@ -64,19 +64,6 @@ internal static class InstallCommand
         return command;
     }
 
-    /// <summary>How this program is started again: its own file, absolute, or <c>dotnet</c> with the assembly where it was started so.</summary>
-    public static IReadOnlyList<string> SelfCommand()
-    {
-        var process = Environment.ProcessPath ?? "interpreter-kernel";
-        if (Path.GetFileNameWithoutExtension(process) is not "dotnet")
-        {
-            return [process];
-        }
-
-        var host = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "interpreter-kernel.exe" : "interpreter-kernel");
-        return File.Exists(host) ? [host] : [process, Path.Combine(AppContext.BaseDirectory, "interpreter-kernel.dll")];
-    }
-
     private static void Write(
         string directory, string? displayName, IReadOnlyDictionary<string, string> given, string kernel, JsonElement? remoteSpec)
     {
@@ -86,7 +73,7 @@ internal static class InstallCommand
         {
             writer.WriteStartObject();
             writer.WriteStartArray("argv");
-            foreach (var part in SelfCommand().Concat(["kernel", "--connection-file", "{connection_file}"]))
+            foreach (var part in SelfCommand.Get().Concat(["kernel", "--connection-file", "{connection_file}"]))
             {
                 writer.WriteStringValue(part);
             }
@@ -166,7 +153,8 @@ internal static class InstallCommand
         return null;
     }
 
-    private static bool IsOurs(string directory)
+    /// <summary>Whether this folder holds a kernelspec that we wrote.</summary>
+    public static bool IsOurs(string directory)
     {
         try
         {
