@@ -21,11 +21,14 @@ public sealed class ZeroMqContext : IDisposable
 
     internal ContextHandle Handle { get; }
 
-    /// <summary>Makes a socket, which is the caller's to dispose.</summary>
-    public ZeroMqSocket CreateSocket(ZeroMqSocketType type)
+    /// <summary>Makes a socket, which is the caller's to dispose. It throws received messages over <paramref name="maxMessageBytes"/> away.</summary>
+    public ZeroMqSocket CreateSocket(ZeroMqSocketType type, long maxMessageBytes = ZeroMqSocket.DefaultMaxMessageBytes)
     {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(maxMessageBytes, Array.MaxLength);
         var handle = LibZmq.Socket(Handle, (int)type);
-        return handle == 0 ? throw ZeroMqException.Last($"make a {type} socket") : new ZeroMqSocket(new SocketHandle(handle, Handle), type);
+        return handle == 0
+            ? throw ZeroMqException.Last($"make a {type} socket")
+            : new ZeroMqSocket(new SocketHandle(handle, Handle), type, maxMessageBytes);
     }
 
     /// <inheritdoc/>

@@ -25,24 +25,26 @@ public sealed unsafe class ZeroMqSocket : IDisposable
     /// <summary>Frames below this are copied into libzmq, larger ones are lent to it (as jupyter_client does).</summary>
     public const int CopyBelow = 64 * 1024;
 
+    /// <summary>The most bytes of one received message, over all its frames, unless the maker says otherwise (1 GiB).</summary>
+    public const long DefaultMaxMessageBytes = 1L << 30;
+
+    /// <summary>The most frames of one received message.</summary>
+    public const int MaxMessageFrames = 4096;
+
     private readonly SocketHandle _handle;
+    private readonly long _maxMessageBytes;
     private readonly LibZmq.Message[] _one = GC.AllocateArray<LibZmq.Message>(1, pinned: true);
     private LibZmq.Message[] _parts = GC.AllocateArray<LibZmq.Message>(16, pinned: true);
 
-    internal ZeroMqSocket(SocketHandle handle, ZeroMqSocketType type)
+    internal ZeroMqSocket(SocketHandle handle, ZeroMqSocketType type, long maxMessageBytes)
     {
+        _maxMessageBytes = maxMessageBytes;
         _handle = handle;
         Type = type;
     }
 
     /// <summary>What kind of socket it is.</summary>
     public ZeroMqSocketType Type { get; }
-
-    /// <summary>The most bytes of one received message, over all its frames (1 GiB).</summary>
-    public long MaxMessageBytes { get; init; } = 1L << 30;
-
-    /// <summary>The most frames of one received message.</summary>
-    public int MaxMessageFrames { get; init; } = 4096;
 
     /// <summary>The address it was last bound to, with the real port where 0 was asked for.</summary>
     public string LastEndpoint
@@ -142,7 +144,7 @@ public sealed unsafe class ZeroMqSocket : IDisposable
                 var part = Part(count);
                 more = LibZmq.MessageMore(part) != 0;
                 total += (long)LibZmq.MessageSize(part);
-                tooLarge |= count == MaxMessageFrames || total > MaxMessageBytes;
+                tooLarge |= count == MaxMessageFrames || total > _maxMessageBytes;
                 if (tooLarge)
                 {
                     LibZmq.MessageClose(part);
