@@ -59,6 +59,9 @@ internal static partial class BrokerLog
     [LoggerMessage(40, LogLevel.Warning, "A connection of user {User} was refused")]
     public static partial void StrangerRefused(this ILogger log, uint? user);
 
+    [LoggerMessage(41, LogLevel.Debug, "The caller left: {How}")]
+    public static partial void CallerLeft(this ILogger log, string how);
+
     [LoggerMessage(50, LogLevel.Error, "Unexpected failure")]
     public static partial void Unexpected(this ILogger log, Exception exception);
 }

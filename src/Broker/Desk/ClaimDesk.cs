@@ -104,7 +104,8 @@ internal sealed class ClaimDesk : IDisposable
     /// <returns>How many sandboxes may still be there.</returns>
     public async Task<int> StopAsync(TimeSpan bound)
     {
-        var claims = _book.Close();
+        // The queue first, lest it is granted the slots that the others free.
+        var claims = _book.Close().OrderBy(c => c.Held is not null).ToList();
         foreach (var claim in claims)
         {
             claim.Held?.End();
@@ -134,6 +135,7 @@ internal sealed class ClaimDesk : IDisposable
                 }
 
                 // :: (3)
+                end.ThrowIfCancellationRequested();
                 held = Order(claim);
                 await tell(new ClaimEvent { Event = ClaimEvents.Creating }, end);
             }
