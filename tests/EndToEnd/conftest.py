@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def site():
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(place.environment)
+    tempfile.tempdir = None  # it remembers the one of before
     try:
         if place.sandboxed:
             assert place.executable.exists(), f"{place.executable} is not there: run scripts/build.sh"

@@ -50,7 +50,6 @@ class Site:
             JUPYTER_RUNTIME_DIR=str(self.folder("jrt")),
             JUPYTER_CONFIG_DIR=str(self.folder("config")),
             IPYTHONDIR=str(self.folder("ipython")),
-            JUPYTER_NO_CONFIG="1",
             PYDEVD_DISABLE_FILE_VALIDATION="1",
         )
         self.logs = self.folder("logs")
@@ -177,10 +176,14 @@ class Kernel:
         options = {} if connection_file is None else {"connection_file": str(connection_file)}
         self.manager = KernelManager(kernel_name=name or site.kernel_name, **options)
         self.client = None
-        with open(self.log, "ab") as log_file:
-            self.manager.start_kernel(
-                env={**site.environment, **environment}, extra_arguments=list(arguments), stdout=log_file, stderr=log_file, cwd=str(site.folder("work"))
-            )
+        self.log_file = open(self.log, "ab")  # noqa: SIM115 (a restart hands it to the next process)
+        self.manager.start_kernel(
+            env={**site.environment, **environment},
+            extra_arguments=list(arguments),
+            stdout=self.log_file,
+            stderr=self.log_file,
+            cwd=str(site.folder("work")),
+        )
         if wait:
             self.connect()
 
@@ -259,6 +262,7 @@ class Kernel:
             self.manager.shutdown_kernel(now=True)
         with contextlib.suppress(OSError):
             os.unlink(self.manager.connection_file)
+        self.log_file.close()
 
 
 # --- a client that sees the frames -----------------------------------------------------------------------------------
