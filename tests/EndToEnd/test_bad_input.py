@@ -269,9 +269,10 @@ def hide_libzmq():
 
 
 def hide_ipykernel():
+    """Leaves Python with its standard library."""
     import ipykernel
 
-    return [f"mount -t tmpfs none {Path(ipykernel.__file__).parent}"]
+    return [f"mount -t tmpfs none {Path(ipykernel.__file__).parents[1]}"]
 
 
 def first_cell(site, prefix, **environment):
