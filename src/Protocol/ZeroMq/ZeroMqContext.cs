@@ -1,0 +1,33 @@
+namespace InterpreterKernel.Protocol.ZeroMq;
+
+/// <summary>
+/// Owns libzmq's I/O thread. Dispose the sockets first; disposing the context then waits for what their linger allows.
+/// </summary>
+public sealed class ZeroMqContext : IDisposable
+{
+    /// <summary>Loads libzmq where needed and makes a context.</summary>
+    /// <exception cref="ZeroMqException">There is no usable libzmq.</exception>
+    public ZeroMqContext()
+    {
+        ZeroMqLibrary.EnsureLoaded();
+        var handle = LibZmq.ContextNew();
+        if (handle == 0)
+        {
+            throw ZeroMqException.Last("make a context");
+        }
+
+        Handle = new ContextHandle(handle);
+    }
+
+    internal ContextHandle Handle { get; }
+
+    /// <summary>Makes a socket, which is the caller's to dispose.</summary>
+    public ZeroMqSocket CreateSocket(ZeroMqSocketType type)
+    {
+        var handle = LibZmq.Socket(Handle, (int)type);
+        return handle == 0 ? throw ZeroMqException.Last($"make a {type} socket") : new ZeroMqSocket(new SocketHandle(handle, Handle), type);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Handle.Dispose();
+}
