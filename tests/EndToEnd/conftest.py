@@ -100,9 +100,10 @@ def site():
         end.cgroups = outside
         end.sockets.clear()
         left = end.left(5) + [f"mount {mount}" for mount in leftovers.mounts(place)]
+        left += [f"folder {leftovers.HOSTS / host}" for host in place.hosts if (leftovers.HOSTS / host).exists()]
         assert left == [], "after the broker's end: " + "\n".join(left)
     finally:
-        for process in kernels.processes_of(place.name):
+        for process in kernels.processes_of(place):
             kernels.kill(process.pid)
         os.environ.clear()
         os.environ.update(before)
