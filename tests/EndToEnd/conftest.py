@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def site():
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(place.environment)
+    tempfile.tempdir = None  # it remembers the one of before
     try:
         if place.sandboxed:
             assert place.executable.exists(), f"{place.executable} is not there: run scripts/build.sh"
@@ -98,9 +100,10 @@ def site():
         end.cgroups = outside
         end.sockets.clear()
         left = end.left(5) + [f"mount {mount}" for mount in leftovers.mounts(place)]
+        left += [f"folder {leftovers.HOSTS / host}" for host in place.hosts if (leftovers.HOSTS / host).exists()]
         assert left == [], "after the broker's end: " + "\n".join(left)
     finally:
-        for process in kernels.processes_of(place.name):
+        for process in kernels.processes_of(place):
             kernels.kill(process.pid)
         os.environ.clear()
         os.environ.update(before)

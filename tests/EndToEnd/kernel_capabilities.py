@@ -36,23 +36,25 @@ class Capabilities(jupyter_kernel_test.KernelTests):
     code_clear_output = "from IPython.display import clear_output; clear_output()"
 
 
-class Outcomes(unittest.TextTestResult):
-    """Keeps each test's outcome by its name; one failing sub-test fails its test."""
+class Failures(unittest.TextTestResult):
+    """Notes for each test what failed in it: itself, or some of its sub-tests by their parameters."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.outcomes = {}
+        self.by_test = {}
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.by_test[test.id().rpartition(".")[2]] = []
 
     def stopTest(self, test):
-        name = test.id().rpartition(".")[2]
-        bad = [t for t, _ in self.failures + self.errors if getattr(t, "test_case", t) is test]
-        skipped = [t for t, _ in self.skipped if getattr(t, "test_case", t) is test]
-        self.outcomes[name] = "failed" if bad else "skipped" if skipped else "passed"
+        failed = [t for t, _ in self.failures + self.errors + self.skipped if getattr(t, "test_case", t) is test]
+        self.by_test[test.id().rpartition(".")[2]] = sorted(getattr(t, "_subDescription", lambda: "all of it")() for t in failed)
         super().stopTest(test)
 
 
 if __name__ == "__main__":
     Capabilities.kernel_name = sys.argv[1]
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(Capabilities)
-    result = unittest.TextTestRunner(stream=sys.stderr, resultclass=Outcomes, verbosity=2).run(suite)
-    print(json.dumps({"outcomes": result.outcomes, "errors": [text for _, text in result.failures + result.errors]}))
+    result = unittest.TextTestRunner(stream=sys.stderr, resultclass=Failures, verbosity=2).run(suite)
+    print(json.dumps({"failed": result.by_test, "details": [text for _, text in result.failures + result.errors]}))

@@ -50,10 +50,10 @@ class Site:
             JUPYTER_RUNTIME_DIR=str(self.folder("jrt")),
             JUPYTER_CONFIG_DIR=str(self.folder("config")),
             IPYTHONDIR=str(self.folder("ipython")),
-            JUPYTER_NO_CONFIG="1",
             PYDEVD_DISABLE_FILE_VALIDATION="1",
         )
         self.logs = self.folder("logs")
+        self._marks = {self.name}
 
     def folder(self, name):
         path = self.base / name
@@ -84,6 +84,19 @@ class Site:
     def used(self):
         return self.status()["used"]
 
+    @property
+    def hosts(self):
+        """The short names of this site's embedded hosts. As root they keep their files in a folder of the machine, named by a
+        digest of their state directory, and so are their cgroups; a host's directory may be gone when its traces are not."""
+        for folder in self.runtime.glob("*/"):
+            self._marks.add(hashlib.sha256(str(folder).encode()).hexdigest()[:16])
+        return self._marks - {self.name}
+
+    @property
+    def marks(self):
+        """The words by which a process, mount or cgroup of this site is known."""
+        return self.hosts | {self.name}
+
     def remove(self):
         shutil.rmtree(self.base, ignore_errors=True)
 
@@ -102,9 +115,9 @@ class Process:
         return f"{self.pid} {'(in a sandbox) ' if self.sandboxed else ''}{self.command[:160]}"
 
 
-def processes_of(name):
-    """Every process that carries a site's name: in its arguments, its environment, or, in a namespace, its mounts."""
-    wanted = name.encode()
+def processes_of(site):
+    """Every process that carries a mark of the site: in its arguments, its environment, or, in a namespace, its mounts."""
+    wanted = [mark.encode() for mark in site.marks]
     ours = {what: os.readlink(f"/proc/self/ns/{what}") for what in ("pid", "mnt")}
     found = []
     for entry in os.listdir("/proc"):
@@ -116,7 +129,7 @@ def processes_of(name):
             marks = command + b"\n" + Path(folder, "environ").read_bytes()
             if os.readlink(f"{folder}/ns/mnt") != ours["mnt"]:
                 marks += Path(folder, "mountinfo").read_bytes()
-            if wanted in marks:
+            if any(mark in marks for mark in wanted):
                 parent = int(Path(folder, "stat").read_text().rpartition(")")[2].split()[1])
                 sandboxed = os.readlink(f"{folder}/ns/pid") != ours["pid"]
                 found.append(Process(int(entry), parent, command.replace(b"\0", b" ").decode(errors="replace"), sandboxed))
@@ -124,11 +137,11 @@ def processes_of(name):
 
 
 def sandboxed_processes(site):
-    return [process for process in processes_of(site.name) if process.sandboxed]
+    return [process for process in processes_of(site) if process.sandboxed]
 
 
 def brokers(site):
-    return [process for process in processes_of(site.name) if re.search(r"interpreter-kernel broker\b", process.command)]
+    return [process for process in processes_of(site) if re.search(r"interpreter-kernel broker\b", process.command)]
 
 
 def eventually(check, seconds, every=0.05):
@@ -177,10 +190,14 @@ class Kernel:
         options = {} if connection_file is None else {"connection_file": str(connection_file)}
         self.manager = KernelManager(kernel_name=name or site.kernel_name, **options)
         self.client = None
-        with open(self.log, "ab") as log_file:
-            self.manager.start_kernel(
-                env={**site.environment, **environment}, extra_arguments=list(arguments), stdout=log_file, stderr=log_file, cwd=str(site.folder("work"))
-            )
+        self.log_file = open(self.log, "ab")  # noqa: SIM115 (a restart hands it to the next process)
+        self.manager.start_kernel(
+            env={**site.environment, **environment},
+            extra_arguments=list(arguments),
+            stdout=self.log_file,
+            stderr=self.log_file,
+            cwd=str(site.folder("work")),
+        )
         if wait:
             self.connect()
 
@@ -259,6 +276,7 @@ class Kernel:
             self.manager.shutdown_kernel(now=True)
         with contextlib.suppress(OSError):
             os.unlink(self.manager.connection_file)
+        self.log_file.close()
 
 
 # --- a client that sees the frames -----------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from pathlib import Path
 import kernels
 
 CGROUPS = Path("/sys/fs/cgroup")
+# Where hosts that run as root keep the files of their sandboxes.
+HOSTS = Path("/run/interpreter-kernel-host")
 # Where the product, or a client on its behalf, keeps things while it runs.
 WATCHED_FOLDERS = ("rt", "xdg", "jrt", "tmp")
 
@@ -19,16 +21,16 @@ def cgroups():
 
 
 def mounts(site):
-    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if site.name in line]
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if any(mark in line for mark in site.marks)]
 
 
 def files(site):
     """How many entries there are of each name. Numbers and ids in names are evened out: a new broker may count anew."""
     found = collections.Counter()
-    for watched in WATCHED_FOLDERS:
-        for folder, folders, names in os.walk(site.base / watched):
+    for watched in [site.base / name for name in WATCHED_FOLDERS] + [HOSTS / host for host in site.hosts]:
+        for folder, folders, names in os.walk(watched):
             for name in folders + names:
-                found[re.sub(r"[0-9a-f]{6,}|\d+", "#", os.path.relpath(os.path.join(folder, name), site.base))] += 1
+                found[re.sub(r"[0-9a-f]{6,}|\d+", "#", os.path.join(folder, name))] += 1
     return found
 
 
@@ -42,7 +44,7 @@ def processes(site):
 
     Only what runs on the host counts as family: anything in a sandbox is a leftover once its kernel is gone.
     """
-    everything = kernels.processes_of(site.name)
+    everything = kernels.processes_of(site)
     family = {process.pid for process in kernels.brokers(site)}
     grown = bool(family)
     while grown:
