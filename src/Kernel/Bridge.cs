@@ -309,6 +309,12 @@ internal sealed class Bridge : IAsyncDisposable
 
     private void RemoteEnded_NeedsLock(EndOfRemote end)
     {
+        if (_ended.Task.IsCompleted)
+        {
+            // We gave it up ourselves; that it is gone is what was wanted.
+            return;
+        }
+
         _log.Warning(end.Message);
         Fail_NeedsLock(end.Name, end.Message);
         End(new BridgeEnd(end.KernelDied ? EndReason.KernelDied : EndReason.SandboxLost, end.Message));
