@@ -1,0 +1,75 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace InterpreterKernel.Broker;
+
+/// <summary>
+/// A lock between processes (<c>flock</c>). The operating system drops it when its holder ends, however that comes
+/// about, so a stale one does not exist. The file stays: removing it would let two processes lock two files of one name.
+/// </summary>
+internal sealed class FileLock : IDisposable
+{
+    private readonly FileStream _file;
+
+    private FileLock(FileStream file) => _file = file;
+
+    /// <summary>Takes the lock, or answers null when another process has it.</summary>
+    public static FileLock? TryTake(string path)
+    {
+        var file = new FileStream(path, new FileStreamOptions
+        {
+            Mode = FileMode.OpenOrCreate,
+            Access = FileAccess.ReadWrite,
+            // .NET itself locks files opened with less sharing than this.
+            Share = FileShare.ReadWrite | FileShare.Delete,
+            BufferSize = 0,
+            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+        });
+        int error;
+        do
+        {
+            if (Posix.Flock(file.SafeFileHandle, Posix.LockExclusive | Posix.LockNonBlocking) == 0)
+            {
+                return new FileLock(file);
+            }
+
+            error = Marshal.GetLastPInvokeError();
+        }
+        while (error == Posix.ErrorInterrupted);
+
+        file.Dispose();
+        return error == Posix.ErrorWouldBlock
+            ? null
+            : throw new IOException($"{path} cannot be locked: {Marshal.GetPInvokeErrorMessage(error)}");
+    }
+
+    /// <summary>Takes the lock as soon as its holder lets go; null when <paramref name="patience"/> ran out.</summary>
+    public static async Task<FileLock?> TakeAsync(string path, TimeSpan patience, TimeProvider time, CancellationToken cancellation)
+    {
+        var started = time.GetTimestamp();
+        while (true)
+        {
+            if (TryTake(path) is { } taken)
+            {
+                return taken;
+            }
+
+            if (time.GetElapsedTime(started) >= patience)
+            {
+                return null;
+            }
+
+            // flock cannot be awaited; a blocked thread could not be cancelled.
+            await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancellation);
+        }
+    }
+
+    /// <summary>Writes who holds the lock, for people who look into the file.</summary>
+    public void Sign(string text)
+    {
+        _file.SetLength(0);
+        _file.Write(Encoding.UTF8.GetBytes(text));
+    }
+
+    public void Dispose() => _file.Dispose();
+}
