@@ -28,8 +28,8 @@ internal sealed class IopubPublisher
     private readonly Action _released;
     private readonly Action<string> _log;
     private readonly Queue<OutgoingMessage> _spool = new();
-    private readonly List<InFlight> _writtenOff = [];
-    private InFlight _inFlight;
+    private readonly List<HeldMessages> _writtenOff = [];
+    private HeldMessages _inFlight;
     private long _spoolBytes;
     private int _subscriptions;
     private bool _lossy;
@@ -48,7 +48,7 @@ internal sealed class IopubPublisher
         _options = options;
         _released = released;
         _log = log;
-        _inFlight = new InFlight(released);
+        _inFlight = new HeldMessages(released);
     }
 
     /// <summary>Messages handed to libzmq so far.</summary>
@@ -153,7 +153,7 @@ internal sealed class IopubPublisher
         }
 
         _writtenOff.Add(_inFlight);
-        Volatile.Write(ref _inFlight, new InFlight(_released));
+        Volatile.Write(ref _inFlight, new HeldMessages(_released));
         _blocked = false;
         if (!_lossy)
         {

@@ -13,7 +13,7 @@ namespace InterpreterKernel.Kernel.Jupyter;
 /// A message's memory belongs to the sockets once it was sent. Order is kept per channel, and a shell reply waits for the
 /// output that was sent before it.
 /// </summary>
-internal sealed class JupyterSockets : IAsyncDisposable
+internal sealed class JupyterSockets : IClients, IAsyncDisposable
 {
     private readonly JupyterSocketsOptions _options;
     private readonly MessageSigner _signer;
@@ -48,6 +48,9 @@ internal sealed class JupyterSockets : IAsyncDisposable
 
     /// <summary>What was thrown away so far.</summary>
     public JupyterSocketsCounters Counters => _loop.Counters;
+
+    /// <summary>Bytes sent by us that libzmq has not taken yet.</summary>
+    internal long QueuedBytes => Volatile.Read(ref _queuedBytes);
 
     private bool HasRoom => Volatile.Read(ref _queuedBytes) + _loop.Iopub.InFlightBytes < _options.RoomBytes || Volatile.Read(ref _closed);
 
