@@ -129,9 +129,11 @@ def daemon_socket(options, connect):
             return connection, None
     os.makedirs(directory, 0o700, exist_ok=True)
     state = os.lstat(directory)
-    if state.st_uid != os.getuid() or state.st_mode & 0o171000 != 0o040000:
+    is_open = state.st_mode & 0o077 != 0
+    if state.st_uid != os.getuid() or state.st_mode & 0o170000 != 0o040000 or is_open and state.st_mode & 0o1000:
         raise OSError("%s must be a directory of this user, for the relay alone" % directory)
-    os.chmod(directory, 0o700)              # an upload may have made it, open to all
+    if is_open:
+        os.chmod(directory, 0o700)          # an upload may have made it
     lock = os.open(os.path.join(directory, "relay.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
