@@ -129,9 +129,11 @@ def daemon_socket(options, connect):
             return connection, None
     os.makedirs(directory, 0o700, exist_ok=True)
     state = os.lstat(directory)
-    if state.st_uid != os.getuid() or state.st_mode & 0o171000 != 0o040000:
+    is_open = state.st_mode & 0o077 != 0
+    if state.st_uid != os.getuid() or state.st_mode & 0o170000 != 0o040000 or is_open and state.st_mode & 0o1000:
         raise OSError("%s must be a directory of this user, for the relay alone" % directory)
-    os.chmod(directory, 0o700)              # an upload may have made it, open to all
+    if is_open:
+        os.chmod(directory, 0o700)          # an upload may have made it
     lock = os.open(os.path.join(directory, "relay.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
@@ -902,7 +904,7 @@ class Relay:
         if fd == attachment.output:
             return                          # an error there; the next write meets it
         try:
-            data, fds, _, _ = socket.recv_fds(attachment.connection, 1, 2, socket.MSG_CMSG_CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(attachment.connection, 1, 2)
         except BlockingIOError:
             return
         except OSError:
@@ -914,6 +916,7 @@ class Relay:
             return
         attachment.input, attachment.output = fds
         for handed in fds:
+            os.set_inheritable(handed, False)       # a kernel that held them would keep the attachment alive
             os.set_blocking(handed, False)
             self.attachments[handed] = attachment
         self.watch.set(attachment.input, READ)
@@ -1010,11 +1013,12 @@ class Relay:
             good = False
         if not good or version != VERSION or attachment is self.active:
             raise LinkError("a HELLO that is none of version %d" % VERSION)
-        if link != self.link:
-            self.forget()
+        if link == self.link:
+            self.bulk.resume(bulk)
+            self.urgent.resume(urgent)
+        else:
+            self.forget()                   # whatever it received was not from us; it sees that in `instance`
             self.link = link
-        self.bulk.resume(bulk)
-        self.urgent.resume(urgent)
         if self.active is not None:
             self.close_attachment(self.active, GO_REPLACED)
         self.active = attachment
