@@ -77,9 +77,8 @@ internal static class ServeCommand
                 },
                 loggers,
                 cancellationToken).ConfigureAwait(false);
-            var served = app.Addresses.First();
-            Console.WriteLine($"Serving sandboxes on {served}");
-            await Console.Error.WriteLineAsync($"For an SDK: E2B_API_URL={served} E2B_SANDBOX_URL={served} E2B_API_KEY=(the key)").ConfigureAwait(false);
+            Console.WriteLine($"Serving sandboxes on {app.Address}");
+            await Console.Error.WriteLineAsync($"For an SDK: E2B_API_URL={app.Address} E2B_SANDBOX_URL={app.Address} E2B_API_KEY=(the key)").ConfigureAwait(false);
             await Task.WhenAny(ended.Task, app.Completion).ConfigureAwait(false);
             return ExitCodes.Success;
         }
