@@ -1,0 +1,92 @@
+using System.Text.Json;
+using InterpreterKernel.Protocol.Jupyter;
+
+namespace InterpreterKernel.Kernel;
+
+/// <summary>The messages that the bridge makes itself, always under the session of the real kernel (jupyter-wire.md section 2.5).</summary>
+internal sealed class Answers(KernelMessages messages)
+{
+    private KernelMessages _messages = messages;
+    private bool _learned;
+
+    /// <summary>iopub: <c>status</c>.</summary>
+    public JupyterMessage Status(JupyterMessage? parent, string state) => _messages.Status(state, parent);
+
+    /// <summary>iopub: a line for the cell.</summary>
+    public JupyterMessage Stream(JupyterMessage? parent, string text) => _messages.Stream("stderr", text, parent);
+
+    /// <summary>iopub: takes what was shown in the cell away.</summary>
+    public JupyterMessage ClearOutput(JupyterMessage parent) => _messages.ClearOutput(wait: false, parent);
+
+    /// <summary>iopub: the error that ended a cell.</summary>
+    public JupyterMessage Error(JupyterMessage parent, string name, string message) => _messages.Error(CellError.Plain(name, message), parent);
+
+    /// <summary>The failed reply to a request; null for a type that gets none.</summary>
+    public JupyterMessage? ErrorReply(JupyterMessage request, string name, string message) =>
+        _messages.ErrorReply(request, CellError.Plain(name, message));
+
+    /// <summary>The reply to kernel_info_request, with the kernel's own content.</summary>
+    public JupyterMessage KernelInfo(JupyterMessage request, ReadOnlyMemory<byte> content) => _messages.KernelInfoReply(request, content);
+
+    /// <summary>The reply to interrupt_request.</summary>
+    public JupyterMessage Interrupted(JupyterMessage request) => _messages.InterruptReply(request);
+
+    /// <summary>The reply to shutdown_request, or its announcement to all clients.</summary>
+    public JupyterMessage ShutDown(JupyterMessage request, bool restart) => _messages.ShutdownReply(request, restart);
+
+    /// <summary>
+    /// Takes the session over that the kernel turned out to have. The one we chose is usually the kernel's own; a kernel that
+    /// can't be told one has another.
+    /// </summary>
+    public void LearnSession(JupyterMessage fromKernel)
+    {
+        if (_learned)
+        {
+            return;
+        }
+
+        _learned = true;
+        if (fromKernel.Session.Length > 0 && fromKernel.Session != _messages.Session)
+        {
+            _messages = _messages.WithSession(fromKernel.Session);
+        }
+    }
+
+    /// <summary>Whether a status message says idle.</summary>
+    public static bool IsIdle(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => r.ValueTextEquals("idle"u8));
+
+    /// <summary>Whether a shutdown_request wants the kernel back.</summary>
+    public static bool WantsRestart(JupyterMessage request) => Property(request, "restart"u8, static (ref r) => r.TokenType == JsonTokenType.True);
+
+    private static bool Property(JupyterMessage message, ReadOnlySpan<byte> name, Test test)
+    {
+        var reader = new Utf8JsonReader(message.Content.Span);
+        try
+        {
+            if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject)
+            {
+                return false;
+            }
+
+            while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+            {
+                var found = reader.ValueTextEquals(name);
+                reader.Read();
+                if (found)
+                {
+                    return reader.TokenType is JsonTokenType.String or JsonTokenType.True && test(ref reader);
+                }
+
+                reader.Skip();
+            }
+        }
+        catch (JsonException)
+        {
+            // A client's nonsense: it says neither idle nor restart.
+        }
+
+        return false;
+    }
+
+    private delegate bool Test(ref Utf8JsonReader reader);
+}

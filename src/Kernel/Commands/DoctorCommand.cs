@@ -1,0 +1,127 @@
+using System.CommandLine;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using InterpreterKernel.Broker;
+using InterpreterKernel.Kernel.Configuration;
+using InterpreterKernel.Kernel.Lifecycle;
+using InterpreterKernel.Protocol.ZeroMq;
+using InterpreterKernel.SandboxHost;
+
+namespace InterpreterKernel.Kernel.Commands;
+
+/// <summary><c>doctor</c>: looks at all that a kernel needs on this machine, one line a check, with the mend.</summary>
+internal static class DoctorCommand
+{
+    /// <summary>The command.</summary>
+    public static Command Create()
+    {
+        var command = new Command("doctor", "Check what the kernel needs on this machine; says how to mend what is missing.");
+        var json = new Option<bool>("--json") { Description = "as JSON" };
+        command.Options.Add(json);
+        var options = new SettingOptions(command);
+        command.SetAction(parsed =>
+        {
+            var checks = Checks(options.Given(parsed)).ToList();
+            if (parsed.GetValue(json))
+            {
+                Console.WriteLine(JsonSerializer.Serialize(checks, DoctorJson.Default.ListDoctorCheck));
+            }
+            else
+            {
+                Print(checks);
+            }
+
+            return checks.Exists(c => c is { Ok: false, Required: true }) ? ExitCodes.Failure : ExitCodes.Success;
+        });
+        return command;
+    }
+
+    private static IEnumerable<DoctorCheck> Checks(IReadOnlyDictionary<string, string> given)
+    {
+        var settings = SettingsReader.Read(given, Environment.GetEnvironmentVariable, SettingsReader.UserFile(), out var faults);
+        yield return faults.Count == 0
+            ? new DoctorCheck("configuration", true, true, File.Exists(SettingsReader.UserFile()) ? SettingsReader.UserFile() : "defaults", null)
+            : new DoctorCheck("configuration", false, true, string.Join(" ", faults), "Correct the keys named here.");
+        yield return Libzmq();
+        var directory = Runtime(out var check);
+        yield return check;
+        if (directory is null)
+        {
+            yield break;
+        }
+
+        var python = EmbeddedPython.Find(settings, out var tried);
+        yield return python is not null
+            ? new DoctorCheck("python", true, true, $"{python.Path} with ipykernel {python.Ipykernel}", null)
+            : new DoctorCheck("python", false, settings.RootFilesystem is null, "none with ipykernel", EmbeddedHost.NoPython(tried));
+        foreach (var host in SandboxHostApp.Check(EmbeddedHost.Options(directory, settings, python?.Path)))
+        {
+            yield return new DoctorCheck(host.Name, host.Ok, host.Required, host.Detail, host.Mend);
+        }
+
+        yield return Kernelspec();
+    }
+
+    private static DoctorCheck Libzmq()
+    {
+        try
+        {
+            return new DoctorCheck("libzmq", true, true, $"{ZeroMqLibrary.Version} ({ZeroMqLibrary.Location})", null);
+        }
+        catch (Exception e) when (e is DllNotFoundException or ZeroMqException)
+        {
+            return new DoctorCheck("libzmq", false, true, "not found", e.Message);
+        }
+    }
+
+    private static RuntimeDirectory? Runtime(out DoctorCheck check)
+    {
+        try
+        {
+            var directory = RuntimeDirectory.Open();
+            check = new DoctorCheck("runtime directory", true, true, directory.Path, null);
+            return directory;
+        }
+        catch (Exception e) when (e is BrokerException or IOException or UnauthorizedAccessException)
+        {
+            check = new DoctorCheck("runtime directory", false, true, e.Message, $"Set {RuntimeDirectory.Variable} to a directory of yours.");
+            return null;
+        }
+    }
+
+    private static DoctorCheck Kernelspec()
+    {
+        var installed = JupyterPaths.DataDirectories()
+            .Select(d => Path.Combine(d, "kernels"))
+            .Where(Directory.Exists)
+            .SelectMany(Directory.GetDirectories)
+            .FirstOrDefault(InstallCommand.IsOurs);
+        return installed is not null
+            ? new DoctorCheck("kernelspec", true, false, installed, null)
+            : new DoctorCheck("kernelspec", false, false, "not installed", "interpreter-kernel install");
+    }
+
+    private static void Print(List<DoctorCheck> checks)
+    {
+        foreach (var check in checks)
+        {
+            var word = check.Ok ? "ok     " : check.Required ? "MISSING" : "absent ";
+            Console.WriteLine($"{word}  {check.Name}: {check.Detail}{(check.Ok || check.Mend is null ? "" : $"\n           mend: {check.Mend}")}");
+        }
+
+        Console.WriteLine(checks.TrueForAll(c => c.Ok || !c.Required) ? "All that is required is here." : "Something that is required is missing: cells can't run before it is mended.");
+    }
+}
+
+/// <summary>One thing that was looked at.</summary>
+/// <param name="Name">What.</param>
+/// <param name="Ok">Whether it is as it should be.</param>
+/// <param name="Required">Whether cells can't run without it.</param>
+/// <param name="Detail">What was found.</param>
+/// <param name="Mend">What to do, when it is not ok.</param>
+internal sealed record DoctorCheck(string Name, bool Ok, bool Required, string Detail, string? Mend);
+
+/// <summary>Source-generated JSON of the doctor's answer.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(List<DoctorCheck>))]
+internal sealed partial class DoctorJson : JsonSerializerContext;

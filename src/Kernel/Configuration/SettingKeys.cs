@@ -1,0 +1,69 @@
+using System.Globalization;
+
+namespace InterpreterKernel.Kernel.Configuration;
+
+/// <summary>One thing that can be set, and how its text is read.</summary>
+/// <param name="Name">The key in a file, in camel case.</param>
+/// <param name="Help">What it does and its default, for <c>--help</c> and the reference.</param>
+/// <param name="Apply">Takes the text over; null when the text is not right.</param>
+/// <param name="Expected">What would be right, for the fault's text.</param>
+internal sealed record SettingKey(string Name, string Help, Func<Settings, string, Settings?> Apply, string Expected)
+{
+    /// <summary>The command line's spelling: <c>--request-timeout</c>.</summary>
+    public string Option { get; } = "--" + Separate(Name, '-').ToLowerInvariant();
+
+    /// <summary>The environment's spelling: <c>INTERPRETER_KERNEL_REQUEST_TIMEOUT</c>.</summary>
+    public string Variable { get; } = "INTERPRETER_KERNEL_" + Separate(Name, '_').ToUpperInvariant();
+
+    private static string Separate(string name, char by) =>
+        string.Concat(name.Select(c => char.IsUpper(c) ? $"{by}{c}" : c.ToString()));
+}
+
+/// <summary>The table of all keys: what one source may set, every source may set, under the same name.</summary>
+internal static class SettingKeys
+{
+    private const string DurationExpected = "a duration such as 30s, 5m or 1h";
+    private const string SizeExpected = "a size such as 512M or 2G";
+
+    /// <summary>All keys, in the order of the reference.</summary>
+    public static IReadOnlyList<SettingKey> All { get; } =
+    [
+        new("kernel", "kernelspec started inside the sandbox (python3)",
+            (s, v) => IsName(v) ? s with { Kernel = v } : null, "the name of a kernelspec: letters, digits, '.', '_' and '-'"),
+        new("template", "template that sandboxes are made from (code-interpreter-v1)",
+            (s, v) => v.Length is > 0 and <= 256 ? s with { Template = v } : null, "the name or id of a template"),
+        new("limit", "how many sandboxes may be held at once (20)",
+            (s, v) => TryInt(v, 1, 100_000, out var n) ? s with { Limit = n } : null, "a whole number of at least 1"),
+        new("lifetime", "lease of a sandbox, renewed while its kernel lives (60s)",
+            (s, v) => Duration.TryParse(v, out var d) && d >= TimeSpan.FromSeconds(15) ? s with { Lifetime = d } : null,
+            DurationExpected + ", at least 15s"),
+        new("requestTimeout", "how long one call to the sandbox service may take (60s)",
+            (s, v) => Duration.TryParse(v, out var d) ? s with { RequestTimeout = d } : null, DurationExpected),
+        new("python", "embedded: interpreter whose prefix is the template (the first with ipykernel)",
+            (s, v) => Path.IsPathRooted(v) ? s with { Python = v } : null, "an absolute path of a Python interpreter"),
+        new("rootFilesystem", "embedded: a directory with a root file system instead of the host's own",
+            (s, v) => Path.IsPathRooted(v) ? s with { RootFilesystem = v } : null, "an absolute path of a directory"),
+        new("memory", "embedded: memory of a sandbox (2G)",
+            (s, v) => ByteSize.TryParse(v, out var n) && n >= 64L << 20 ? s with { Memory = n } : null, SizeExpected + ", at least 64M"),
+        new("disk", "embedded: size of a sandbox's home folder (1G)",
+            (s, v) => ByteSize.TryParse(v, out var n) && n >= 1L << 20 ? s with { Disk = n } : null, SizeExpected + ", at least 1M"),
+        new("cpus", "embedded: processors a sandbox may use (2)",
+            (s, v) => double.TryParse(v, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var n) && n is >= 0.05 and <= 1024
+                ? s with { Cpus = n }
+                : null,
+            "a number such as 0.5 or 2"),
+        new("pids", "embedded: processes and threads of a sandbox (512)",
+            (s, v) => TryInt(v, 16, 1_000_000, out var n) ? s with { Pids = n } : null, "a whole number of at least 16"),
+        new("network", "embedded: whether sandboxes reach the network (false)",
+            (s, v) => bool.TryParse(v, out var b) ? s with { Network = b } : null, "true or false"),
+        new("unenforced", "embedded: limits to do without where this machine can't enforce them (none)",
+            (s, v) => s with { Unenforced = v.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) },
+            "a list such as memory,pids,cpu"),
+    ];
+
+    private static bool TryInt(string text, int least, int most, out int value) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value) && value >= least && value <= most;
+
+    private static bool IsName(string text) =>
+        text.Length is > 0 and <= 128 && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-');
+}

@@ -1,0 +1,47 @@
+namespace InterpreterKernel.Kernel.Configuration;
+
+/// <summary>
+/// Everything that can be set, after all sources were read (DESIGN 3.2). A null means "not set": whoever uses it has
+/// the default, which is written in <see cref="SettingKeys"/>.
+/// </summary>
+internal sealed record Settings
+{
+    /// <summary>The kernelspec to start inside the sandbox.</summary>
+    public string Kernel { get; init; } = "python3";
+
+    /// <summary>The template sandboxes are made from.</summary>
+    public string Template { get; init; } = "code-interpreter-v1";
+
+    /// <summary>How many sandboxes may be held at once.</summary>
+    public int Limit { get; init; } = 20;
+
+    /// <summary>The lease of a sandbox: how long it outlives everything that could renew it.</summary>
+    public TimeSpan Lifetime { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>The first clock: how long one call to the service may take.</summary>
+    public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>Embedded sandboxes: the interpreter whose prefix is the template.</summary>
+    public string? Python { get; init; }
+
+    /// <summary>Embedded sandboxes: a directory with a root file system instead of the host's own.</summary>
+    public string? RootFilesystem { get; init; }
+
+    /// <summary>Embedded sandboxes: memory limit in bytes.</summary>
+    public long Memory { get; init; } = 2L << 30;
+
+    /// <summary>Embedded sandboxes: size of the home folder in bytes; /tmp has half of it.</summary>
+    public long Disk { get; init; } = 1L << 30;
+
+    /// <summary>Embedded sandboxes: processor time, in processors.</summary>
+    public double Cpus { get; init; } = 2;
+
+    /// <summary>Embedded sandboxes: how many processes and threads.</summary>
+    public int Pids { get; init; } = 512;
+
+    /// <summary>Embedded sandboxes: whether they reach the network.</summary>
+    public bool Network { get; init; }
+
+    /// <summary>Embedded sandboxes: limits that the user accepts to do without where they can't be enforced.</summary>
+    public IReadOnlyList<string> Unenforced { get; init; } = [];
+}

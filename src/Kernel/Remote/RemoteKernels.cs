@@ -1,0 +1,204 @@
+using System.Security.Cryptography;
+using InterpreterKernel.Broker;
+using InterpreterKernel.Kernel.Configuration;
+using InterpreterKernel.Kernel.Lifecycle;
+using InterpreterKernel.Protocol.Relay;
+using InterpreterKernel.Sandbox;
+
+namespace InterpreterKernel.Kernel.Remote;
+
+/// <summary>
+/// Gets remote kernels, step by step: (1) a broker, (2) a claim, (3) the sandbox, (4) the relay in it, (5) the kernel.
+/// </summary>
+internal sealed class RemoteKernels
+{
+    /// <summary>Where the relay lives in the sandbox: a place that every user of every template can write to.</summary>
+    private const string Folder = "/tmp/.interpreter-kernel";
+
+    private readonly Settings _settings;
+    private readonly string _claimKey;
+    private readonly string _label;
+    private readonly string _session;
+    private readonly TimeProvider _time;
+    private readonly KernelLog _log;
+    private readonly ServiceAddress? _service;
+    private Task _prepared = Task.CompletedTask;
+
+    /// <summary>Makes it.</summary>
+    /// <param name="settings">What was configured.</param>
+    /// <param name="claimKey">The same for the next process with this connection file, and for no other.</param>
+    /// <param name="label">What people call this notebook.</param>
+    /// <param name="session">The session id that the remote kernel is to have.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="log">The kernel's log.</param>
+    public RemoteKernels(Settings settings, string claimKey, string label, string session, TimeProvider time, KernelLog log)
+    {
+        _settings = settings;
+        _claimKey = claimKey;
+        _label = label;
+        _session = session;
+        _time = time;
+        _log = log;
+        _service = RemoteService();
+    }
+
+    /// <summary>All that the remote kernel's kernel_info depends on.</summary>
+    public IReadOnlyList<string?> Identity =>
+        [_service?.ToString() ?? "embedded", _settings.Template, _settings.Kernel, _settings.Python, _settings.RootFilesystem];
+
+    /// <summary>Starts a broker while there is time. What fails here fails again, with a reader, when it is needed.</summary>
+    public void PrepareInBackground() => _prepared = Task.Run(async () =>
+    {
+        try
+        {
+            await Launcher(RuntimeDirectory.Open()).EnsureRunningAsync().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            _log.Debug("The broker did not start: " + e.Message);
+        }
+    });
+
+    /// <summary>The steps. A <see cref="RemoteConnector"/>.</summary>
+    public async Task<IRemoteKernel> ConnectAsync(Action<string> waiting, CancellationToken cancellationToken)
+    {
+        Claim? claim = null;
+        try
+        {
+            // (1) A broker: the one of this user, started when none runs.
+            await _prepared.WaitAsync(cancellationToken).ConfigureAwait(false);
+            var directory = RuntimeDirectory.Open();
+            var broker = new BrokerClient(directory, Launcher(directory), _time);
+
+            // (2) A claim: one open response, which is the sandbox's life.
+            claim = await broker.ClaimAsync(Request(), cancellationToken).ConfigureAwait(false);
+            var events = claim.ReadEventsAsync(CancellationToken.None).GetAsyncEnumerator(CancellationToken.None);
+            var granted = await GrantedAsync(events, waiting, cancellationToken).ConfigureAwait(false);
+
+            // (3) The sandbox, which the broker has created.
+            var sandbox = Sandbox.Sandbox.Attach(granted.Id, granted.EnvdAccessToken, ConnectionTo(granted), granted.Domain);
+
+            // (4) The relay: one file, found again after a restart by its hash.
+            waiting("Starting the kernel in the sandbox");
+            var relay = await RelayFile.LoadAsync(cancellationToken).ConfigureAwait(false);
+            if (!granted.HandedOver)
+            {
+                await sandbox.Files.WriteAsync(relay.PathIn(Folder), relay.Content, null, cancellationToken).ConfigureAwait(false);
+            }
+
+            // (5) The kernel. In a sandbox that was handed over the old one is replaced, and its files stay.
+            var attach = new ProcessStart("python3", ["-S", relay.PathIn(Folder), "attach", "--serve", "--dir", Folder + "/relay"]);
+            var kernel = new RemoteKernel(claim, events, sandbox, attach, _time, _log);
+            try
+            {
+                await kernel.StartAsync(new StartKernel(_settings.Kernel, _session), cancellationToken).ConfigureAwait(false);
+            }
+            catch
+            {
+                await kernel.DisposeAsync().ConfigureAwait(false);
+                throw;
+            }
+
+            return kernel;
+        }
+        catch (Exception e)
+        {
+            if (claim is not null)
+            {
+                await claim.DisposeAsync().ConfigureAwait(false);
+            }
+
+            throw e switch
+            {
+                OperationCanceledException when cancellationToken.IsCancellationRequested => e,
+                RemoteUnavailableException => e,
+                SandboxException s => new RemoteUnavailableException(s.Reason.ToString(), s.Message, s),
+                BrokerException b => new RemoteUnavailableException("BrokerUnavailable", b.Message, b),
+                _ => new RemoteUnavailableException("SandboxUnavailable", $"No sandbox could be started: {e.Message}", e),
+            };
+        }
+    }
+
+    private static async Task<GrantedSandbox> GrantedAsync(
+        IAsyncEnumerator<ClaimEvent> events, Action<string> waiting, CancellationToken cancellationToken)
+    {
+        while (await events.MoveNextAsync().AsTask().WaitAsync(cancellationToken).ConfigureAwait(false))
+        {
+            switch (events.Current)
+            {
+                case { Event: ClaimEvents.Queued } queued:
+                    waiting($"Waiting for a free sandbox: place {queued.Position} in the queue, {queued.Limit} may run at once");
+                    break;
+                case { Event: ClaimEvents.Creating }:
+                    waiting("Creating a sandbox");
+                    break;
+                case { Event: ClaimEvents.Ready, Sandbox: { } sandbox }:
+                    return sandbox;
+                case { Event: ClaimEvents.Failed or ClaimEvents.Lost } failed:
+                    throw new RemoteUnavailableException(NameOf(failed.Reason), failed.Message ?? "No sandbox could be had.");
+            }
+        }
+
+        throw new RemoteUnavailableException("BrokerUnavailable", "The broker went away while it made a sandbox. Run the cell again.");
+    }
+
+    /// <summary>A claim's reason as the name of an error: <c>not_found</c> is <c>NotFound</c>.</summary>
+    internal static string NameOf(string? reason) =>
+        string.Concat((reason ?? "sandbox_lost").Split('_', StringSplitOptions.RemoveEmptyEntries).Select(w => char.ToUpperInvariant(w[0]) + w[1..]));
+
+    private static ServiceAddress? RemoteService()
+    {
+        var connection = SandboxConnection.FromEnvironment();
+        return connection.ApiKey is null && connection.ApiUrl is null && connection.SandboxUrl is null && !connection.Debug
+            && Environment.GetEnvironmentVariable("E2B_DOMAIN") is not { Length: > 0 }
+            ? null
+            : new ServiceAddress
+            {
+                ApiKey = connection.ApiKey,
+                ApiUrl = connection.ApiUrl,
+                SandboxUrl = connection.SandboxUrl,
+                Domain = connection.Domain,
+                Debug = connection.Debug,
+            };
+    }
+
+    private BrokerLauncher Launcher(RuntimeDirectory directory) => new(directory, [.. SelfCommand.Get(), "broker"], time: _time);
+
+    private ClaimRequest Request() => new()
+    {
+        Key = _claimKey,
+        Owner = new ClaimOwner(Environment.ProcessId, _label),
+        Service = _service,
+        Template = _settings.Template,
+        Limit = _settings.Limit,
+        LifetimeSeconds = (int)_settings.Lifetime.TotalSeconds,
+        Python = _service is null ? _settings.Python : null,
+    };
+
+    private SandboxConnection ConnectionTo(GrantedSandbox granted) => granted.UnixSocket is { } socket
+        ? new SandboxConnection { UnixSocket = socket, RequestTimeout = _settings.RequestTimeout, TimeProvider = _time }
+        : new SandboxConnection
+        {
+            ApiKey = _service!.ApiKey,
+            ApiUrl = _service.ApiUrl,
+            SandboxUrl = _service.SandboxUrl,
+            Domain = _service.Domain ?? "e2b.app",
+            Debug = _service.Debug,
+            RequestTimeout = _settings.RequestTimeout,
+            TimeProvider = _time,
+        };
+
+    /// <summary>The relay's program, named by its hash, so that a sandbox never runs another version's.</summary>
+    private sealed record RelayFile(byte[] Content, string Hash)
+    {
+        public static async Task<RelayFile> LoadAsync(CancellationToken cancellationToken)
+        {
+            using var resource = typeof(RelayFile).Assembly.GetManifestResourceStream("relay.py")!;
+            var content = new byte[resource.Length];
+            await resource.ReadExactlyAsync(content, cancellationToken).ConfigureAwait(false);
+            return new RelayFile(content, Convert.ToHexStringLower(SHA256.HashData(content).AsSpan(0, 8)));
+        }
+
+        public string PathIn(string folder) => $"{folder}/relay-{Hash}.py";
+    }
+}

@@ -1,0 +1,339 @@
+using Google.Protobuf;
+using InterpreterKernel.Protocol.Connect;
+using InterpreterKernel.Protocol.Envd;
+using InterpreterKernel.SandboxHost.Sandboxes;
+using Microsoft.AspNetCore.Http;
+
+namespace InterpreterKernel.SandboxHost.Envd;
+
+/// <summary>
+/// envd's process service (e2b-wire.md sections 4.6 and 4.7). Each method reads its request, does one thing, and
+/// answers; failures travel as <see cref="ConnectException"/> and are put into the right form in one place.
+/// </summary>
+internal sealed class ProcessRoutes(TimeProvider time)
+{
+    internal const string Prefix = "/process.Process/";
+
+    private const int MaxUnflushed = 128 * 1024;
+
+    internal Task HandleAsync(HttpContext context, LocalSandbox sandbox, string method) => method switch
+    {
+        "Start" => StreamAsync(context, sandbox, StartAsync),
+        "Connect" => StreamAsync(context, sandbox, ConnectAsync),
+        "StreamInput" => StreamAsync(context, sandbox, StreamInputAsync),
+        "List" => UnaryAsync(context, ListRequest.Parser, _ => Task.FromResult<IMessage>(List(sandbox))),
+        "SendInput" => UnaryAsync(context, SendInputRequest.Parser, async request =>
+        {
+            await InputAsync(Select(sandbox, request.Process), request.Input);
+            return new SendInputResponse();
+        }),
+        "SendSignal" => UnaryAsync(context, SendSignalRequest.Parser, async request =>
+        {
+            await SignalAsync(Select(sandbox, request.Process), request.Signal);
+            return new SendSignalResponse();
+        }),
+        "CloseStdin" => UnaryAsync(context, CloseStdinRequest.Parser, async request =>
+        {
+            await Select(sandbox, request.Process).CloseInputAsync();
+            return new CloseStdinResponse();
+        }),
+        "Update" => UnaryAsync(context, UpdateRequest.Parser, request =>
+        {
+            Select(sandbox, request.Process);
+            return request.Pty is null
+                ? Task.FromResult<IMessage>(new UpdateResponse())
+                : throw new ConnectException(ConnectCode.Internal, "error resizing tty: tty not assigned to process");
+        }),
+        _ => NotFoundAsync(context),
+    };
+
+    private static async Task UnaryAsync<T>(HttpContext context, MessageParser<T> parser, Func<T, Task<IMessage>> call)
+        where T : IMessage<T>, new()
+    {
+        if (await CodecAsync(context, streaming: false) is not { } codec)
+        {
+            return;
+        }
+
+        try
+        {
+            var request = await new ConnectRequestBody(context.Request, codec).ReadUnaryAsync(parser, context.RequestAborted);
+            var answer = codec.Format(await call(request));
+            context.Response.ContentType = "application/" + codec.Name;
+            context.Response.ContentLength = answer.Length;
+            await context.Response.Body.WriteAsync(answer, context.RequestAborted);
+        }
+        catch (ConnectException e)
+        {
+            var body = e.Error.ToJson();
+            context.Response.StatusCode = e.Error.HttpStatus;
+            context.Response.ContentType = "application/json";
+            context.Response.ContentLength = body.Length;
+            await context.Response.Body.WriteAsync(body, context.RequestAborted);
+        }
+    }
+
+    private static async Task StreamAsync(
+        HttpContext context, LocalSandbox sandbox, Func<HttpContext, LocalSandbox, ConnectRequestBody, EventStream, Task> call)
+    {
+        if (await CodecAsync(context, streaming: true) is not { } codec)
+        {
+            return;
+        }
+
+        var stream = new EventStream(context.Response, codec);
+        ConnectError? error = null;
+        try
+        {
+            await call(context, sandbox, new ConnectRequestBody(context.Request, codec), stream);
+        }
+        catch (ConnectException e)
+        {
+            error = e.Error;
+        }
+
+        await stream.EndAsync(error, context.RequestAborted);
+    }
+
+    private async Task StartAsync(HttpContext context, LocalSandbox sandbox, ConnectRequestBody body, EventStream stream)
+    {
+        var timeout = CallHeaders.Timeout(context.Request.Headers);
+        var request = await body.ReadEnvelopeAsync(StartRequest.Parser, context.RequestAborted)
+            ?? throw new ConnectException(ConnectCode.InvalidArgument, "the request has no message");
+        if (request.Pty is not null)
+        {
+            throw new ConnectException(ConnectCode.Unimplemented, "this host has no pseudo-terminals yet");
+        }
+
+        var (process, subscription) = await StartRequests.StartAsync(sandbox, request, CallHeaders.User(context.Request.Headers));
+        using (subscription)
+        {
+            if (timeout == TimeSpan.Zero)
+            {
+                // envd's trap, kept: the stream has failed already, yet the process runs, and without a limit.
+                throw DeadlineExceeded();
+            }
+
+            if (timeout is { } limit)
+            {
+                _ = KillAfterAsync(process, limit, sandbox.Gone);
+            }
+
+            await FollowAsync(context, process, subscription, stream, timeout);
+        }
+    }
+
+    private async Task ConnectAsync(HttpContext context, LocalSandbox sandbox, ConnectRequestBody body, EventStream stream)
+    {
+        var timeout = CallHeaders.Timeout(context.Request.Headers);
+        var request = await body.ReadEnvelopeAsync(ConnectRequest.Parser, context.RequestAborted)
+            ?? throw new ConnectException(ConnectCode.InvalidArgument, "the request has no message");
+        var process = Select(sandbox, request.Process);
+        using var subscription = process.Subscribe();
+        await FollowAsync(context, process, subscription, stream, timeout);
+    }
+
+    /// <summary>Start event, then output as it comes with keepalives in the silence, then the end event.</summary>
+    private async Task FollowAsync(HttpContext context, LocalProcess process, Subscription subscription, EventStream stream, TimeSpan? timeout)
+    {
+        var silence = CallHeaders.KeepAlive(context.Request.Headers);
+        using var deadline = timeout is { } limit ? new CancellationTokenSource(limit, time) : new CancellationTokenSource();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, deadline.Token);
+        try
+        {
+            stream.WriteStart(process.Pid);
+            await stream.FlushAsync(stop.Token);
+            while (await WaitAsync(subscription, stream, silence, stop.Token))
+            {
+                // What has gathered meanwhile goes out in one go, within bounds: a fast writer may fill as fast as we drain.
+                var gathered = 0;
+                while (gathered < MaxUnflushed && subscription.Reader.TryRead(out var output))
+                {
+                    stream.WriteData(output);
+                    gathered += output.Length;
+                    output.Release();
+                }
+
+                await stream.FlushAsync(stop.Token);
+            }
+
+            if (process.End is { } end)
+            {
+                stream.WriteEnd(end);
+            }
+        }
+        catch (OperationCanceledException) when (deadline.IsCancellationRequested && !context.RequestAborted.IsCancellationRequested)
+        {
+            throw DeadlineExceeded();
+        }
+    }
+
+    /// <summary>Waits for output; false when there will be no more.</summary>
+    private async Task<bool> WaitAsync(Subscription subscription, EventStream stream, TimeSpan silence, CancellationToken stop)
+    {
+        var pending = subscription.Reader.WaitToReadAsync(CancellationToken.None);
+        if (pending.IsCompletedSuccessfully)
+        {
+            return pending.Result;
+        }
+
+        var more = pending.AsTask();
+        while (true)
+        {
+            try
+            {
+                return await more.WaitAsync(silence, time, stop);
+            }
+            catch (TimeoutException)
+            {
+                stream.WriteKeepAlive();
+                await stream.FlushAsync(stop);
+            }
+        }
+    }
+
+    /// <summary>One request held open, each envelope written to standard input as it comes. The first names the process.</summary>
+    private static async Task StreamInputAsync(HttpContext context, LocalSandbox sandbox, ConnectRequestBody body, EventStream stream)
+    {
+        LocalProcess? process = null;
+        while (await body.ReadEnvelopeAsync(StreamInputRequest.Parser, context.RequestAborted) is { } message)
+        {
+            switch (message.EventCase)
+            {
+                case StreamInputRequest.EventOneofCase.Start:
+                    process = Select(sandbox, message.Start.Process);
+                    break;
+                case StreamInputRequest.EventOneofCase.Data when process is not null:
+                    await InputAsync(process, message.Data.Input);
+                    break;
+                case StreamInputRequest.EventOneofCase.Data:
+                    // envd drops the connection; saying why is kinder, and as final.
+                    throw new ConnectException(ConnectCode.InvalidArgument, "the first message must be start");
+                default:
+                    break;
+            }
+        }
+
+        stream.WriteMessage(new StreamInputResponse());
+    }
+
+    private static ListResponse List(LocalSandbox sandbox)
+    {
+        var answer = new ListResponse();
+        foreach (var process in sandbox.Processes)
+        {
+            var config = new ProcessConfig { Cmd = process.Request.Command, Args = { process.Request.Arguments } };
+            foreach (var (name, value) in process.Request.RequestedEnvironment)
+            {
+                config.Envs[name] = value;
+            }
+
+            if (process.Request.RequestedCwd is { } cwd)
+            {
+                config.Cwd = cwd;
+            }
+
+            var info = new ProcessInfo { Config = config, Pid = process.Pid };
+            if (process.Request.Tag is { } tag)
+            {
+                info.Tag = tag;
+            }
+
+            answer.Processes.Add(info);
+        }
+
+        return answer;
+    }
+
+    private static async Task InputAsync(LocalProcess process, ProcessInput? input)
+    {
+        switch (input?.InputCase ?? ProcessInput.InputOneofCase.None)
+        {
+            case ProcessInput.InputOneofCase.Stdin:
+                try
+                {
+                    // Not cancelled when the caller leaves: half of an input would be worse than a late one.
+                    await process.WriteInputAsync(input!.Stdin.Memory);
+                }
+                catch (IOException e)
+                {
+                    throw new ConnectException(ConnectCode.Internal, "error writing to stdin: " + e.Message);
+                }
+
+                break;
+            case ProcessInput.InputOneofCase.Pty:
+                throw new ConnectException(ConnectCode.Internal, "error writing to tty: tty not assigned to process");
+            default:
+                throw new ConnectException(ConnectCode.Unimplemented, "invalid input type");
+        }
+    }
+
+    private static async Task SignalAsync(LocalProcess process, Signal signal)
+    {
+        if (signal is not (Signal.Sigkill or Signal.Sigterm))
+        {
+            throw new ConnectException(ConnectCode.Unimplemented, $"invalid signal: {(signal == Signal.Unspecified ? "SIGNAL_UNSPECIFIED" : ((int)signal).ToString(System.Globalization.CultureInfo.InvariantCulture))}");
+        }
+
+        if (process.Completion.IsCompleted)
+        {
+            throw NotFound($"process with pid {process.Pid} not found");
+        }
+
+        await process.SignalAsync((int)signal);
+    }
+
+    private async Task KillAfterAsync(LocalProcess process, TimeSpan limit, CancellationToken gone)
+    {
+        try
+        {
+            await process.Completion.WaitAsync(limit, time, gone);
+        }
+        catch (TimeoutException)
+        {
+            await process.SignalAsync((int)Signal.Sigkill);
+        }
+        catch (OperationCanceledException)
+        {
+            return; // the sandbox is being killed, and the process with it
+        }
+    }
+
+    private static LocalProcess Select(LocalSandbox sandbox, ProcessSelector? selector) => selector?.SelectorCase switch
+    {
+        ProcessSelector.SelectorOneofCase.Pid => sandbox.Find(selector.Pid) ?? throw NotFound($"process with pid {selector.Pid} not found"),
+        ProcessSelector.SelectorOneofCase.Tag => sandbox.Find(selector.Tag) ?? throw NotFound($"process with tag {selector.Tag} not found"),
+        _ => throw new ConnectException(ConnectCode.Unimplemented, "invalid process selector"),
+    };
+
+    private static ConnectException NotFound(string message) => new(ConnectCode.NotFound, message);
+
+    private static ConnectException DeadlineExceeded() => new(ConnectCode.DeadlineExceeded, "context deadline exceeded");
+
+    private static async Task<ConnectCodec?> CodecAsync(HttpContext context, bool streaming)
+    {
+        if (context.Request.Method != "POST")
+        {
+            context.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
+            context.Response.Headers.Allow = "POST";
+            return null;
+        }
+
+        if (ConnectCodec.For(context.Request.ContentType, streaming) is { } codec)
+        {
+            return codec;
+        }
+
+        context.Response.StatusCode = StatusCodes.Status415UnsupportedMediaType;
+        context.Response.Headers["Accept-Post"] = streaming ? "application/connect+json, application/connect+proto" : "application/json, application/proto";
+        await context.Response.CompleteAsync();
+        return null;
+    }
+
+    private static async Task NotFoundAsync(HttpContext context)
+    {
+        context.Response.StatusCode = StatusCodes.Status404NotFound;
+        context.Response.ContentType = "text/plain; charset=utf-8";
+        await context.Response.WriteAsync("404 page not found\n", context.RequestAborted);
+    }
+}

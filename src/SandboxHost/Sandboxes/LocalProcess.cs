@@ -1,0 +1,226 @@
+using System.Buffers;
+using System.Collections.Immutable;
+using System.Diagnostics.CodeAnalysis;
+using InterpreterKernel.SandboxHost.Agent;
+using InterpreterKernel.SandboxHost.Isolation;
+using InterpreterKernel.SandboxHost.Native;
+
+namespace InterpreterKernel.SandboxHost.Sandboxes;
+
+/// <summary>What to start.</summary>
+internal sealed record ProcessRequest(
+    string Command,
+    IReadOnlyList<string> Arguments,
+    IReadOnlyDictionary<string, string> RequestedEnvironment,
+    string? RequestedCwd,
+    IReadOnlyList<string> Environment,
+    string Cwd,
+    bool Stdin,
+    string? Tag);
+
+/// <summary>
+/// One process of a sandbox as envd shows it: output goes to whoever is subscribed at that moment and is discarded when
+/// nobody is; the end is told after both pipes are at their end, or right after a signal of ours took effect.
+/// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "The semaphore never makes a wait handle, and writers may still be at it when the process ends.")]
+internal sealed class LocalProcess
+{
+    /// <summary>envd's own bound for one event.</summary>
+    private const int MaxPiece = 32 * 1024;
+
+    /// <summary>After a kill, output of survivors is taken up to what a pipe holds, then they are cut off.</summary>
+    private const int AfterKill = 64 * 1024;
+
+    private readonly AgentLink _agent;
+    private readonly AgentChild _child;
+    private readonly PolledDescriptor _stdout;
+    private readonly PolledDescriptor _stderr;
+    private readonly SemaphoreSlim _inputGate = new(1, 1);
+    private readonly Lock _gate = new();
+    private ImmutableArray<Subscription> _subscriptions = [];
+    private PolledDescriptor? _stdin;
+    private volatile bool _signalled;
+    private bool _finished;
+
+    private LocalProcess(ProcessRequest request, AgentLink agent, AgentChild child, PolledDescriptor? stdin, PolledDescriptor stdout, PolledDescriptor stderr)
+    {
+        Request = request;
+        _agent = agent;
+        _child = child;
+        _stdin = stdin;
+        _stdout = stdout;
+        _stderr = stderr;
+    }
+
+    internal ProcessRequest Request { get; }
+
+    internal uint Pid => _child.Pid;
+
+    /// <summary>How it ended; null while it runs, and when its sandbox was killed under it.</summary>
+    internal ProcessEnd? End { get; private set; }
+
+    /// <summary>Ends with the process; never fails.</summary>
+    internal Task Completion { get; private set; } = Task.CompletedTask;
+
+    /// <summary>Starts it, with a first subscription made before any output can be missed.</summary>
+    internal static async Task<(LocalProcess Process, Subscription Subscription)> StartAsync(Container container, Poller poller, ProcessRequest request)
+    {
+        using var stdin = request.Stdin ? container.CreatePipe() : null;
+        using var stdout = container.CreatePipe();
+        using var stderr = container.CreatePipe();
+        var child = await container.Agent.StartAsync(
+            request.Cwd,
+            [request.Command, .. request.Arguments],
+            request.Environment,
+            stdin is null ? [stdout.Write, stderr.Write] : [stdin.Read, stdout.Write, stderr.Write]);
+        var process = new LocalProcess(
+            request,
+            container.Agent,
+            child,
+            stdin is null ? null : new PolledDescriptor(poller, stdin.TakeWrite(), forWriting: true),
+            new PolledDescriptor(poller, stdout.TakeRead(), forWriting: false),
+            new PolledDescriptor(poller, stderr.TakeRead(), forWriting: false));
+        var subscription = process.Subscribe();
+        process.Completion = process.RunAsync();
+        return (process, subscription);
+    }
+
+    /// <summary>Attaches a reader; of a process that has ended it gets the end only.</summary>
+    internal Subscription Subscribe()
+    {
+        var subscription = new Subscription(this);
+        lock (_gate)
+        {
+            if (_finished)
+            {
+                subscription.Complete();
+            }
+            else
+            {
+                _subscriptions = _subscriptions.Add(subscription);
+            }
+        }
+
+        return subscription;
+    }
+
+    internal void Unsubscribe(Subscription subscription)
+    {
+        lock (_gate)
+        {
+            _subscriptions = _subscriptions.Remove(subscription);
+        }
+    }
+
+    /// <summary>Writes to standard input, waiting for as long as the process does not read.</summary>
+    /// <exception cref="IOException">There is no standard input, or nobody reads it any more.</exception>
+    internal async Task WriteInputAsync(ReadOnlyMemory<byte> data)
+    {
+        await _inputGate.WaitAsync();
+        try
+        {
+            await (_stdin ?? throw new IOException("stdin not enabled or closed")).WriteAsync(data);
+        }
+        finally
+        {
+            _inputGate.Release();
+        }
+    }
+
+    /// <summary>Closes standard input after what is being written; again does nothing.</summary>
+    internal async Task CloseInputAsync()
+    {
+        await _inputGate.WaitAsync();
+        try
+        {
+            _stdin?.Dispose();
+            _stdin = null;
+        }
+        finally
+        {
+            _inputGate.Release();
+        }
+    }
+
+    /// <summary>Signals this one process, not its children. Its end is then told without waiting for who else holds its pipes.</summary>
+    internal async Task SignalAsync(int signal)
+    {
+        _signalled = true;
+        await _agent.SignalAsync(_child, signal);
+        if (_child.Exited.IsCompleted)
+        {
+            CutOff();
+        }
+    }
+
+    private async Task RunAsync()
+    {
+        // 1. Both outputs flow until their end; 2. the process itself ends, in whichever order.
+        var flowing = Task.WhenAll(PumpAsync(_stdout, OutputKind.Stdout), PumpAsync(_stderr, OutputKind.Stderr));
+        ProcessEnd? end = null;
+        try
+        {
+            end = ProcessEnd.FromWaitStatus(await _child.Exited);
+            if (_signalled)
+            {
+                CutOff();
+            }
+
+            await flowing;
+        }
+        catch (IOException)
+        {
+            // The sandbox was killed: its streams are cut by whoever killed it, without an end event.
+            CutOff();
+        }
+
+        // 3. The end goes to everyone, behind all output.
+        ImmutableArray<Subscription> subscriptions;
+        lock (_gate)
+        {
+            End = end;
+            _finished = true;
+            subscriptions = _subscriptions;
+        }
+
+        _stdout.Dispose();
+        _stderr.Dispose();
+        _stdin?.Dispose();
+        foreach (var subscription in subscriptions)
+        {
+            // Complete lets a reader take what is queued first, then it looks at End.
+            subscription.Complete();
+        }
+    }
+
+    private async Task PumpAsync(PolledDescriptor source, OutputKind kind)
+    {
+        var buffer = ArrayPool<byte>.Shared.Rent(MaxPiece);
+        var budget = AfterKill;
+        try
+        {
+            while (budget > 0 && await source.ReadAsync(buffer.AsMemory(0, MaxPiece)) is > 0 and var count)
+            {
+                if (_signalled && _child.Exited.IsCompleted)
+                {
+                    budget -= count;
+                }
+
+                foreach (var subscription in _subscriptions)
+                {
+                    await subscription.DeliverAsync(ProcessOutput.Copy(kind, buffer.AsSpan(0, count)));
+                }
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    private void CutOff()
+    {
+        _stdout.CutOff();
+        _stderr.CutOff();
+    }
+}

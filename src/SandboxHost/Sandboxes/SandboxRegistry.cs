@@ -1,0 +1,185 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Security.Cryptography;
+using InterpreterKernel.SandboxHost.Isolation;
+using Microsoft.Extensions.Logging;
+
+namespace InterpreterKernel.SandboxHost.Sandboxes;
+
+/// <summary>
+/// All sandboxes of the host: who may have one (the limit), how long (the lease), and that one is really gone before its
+/// slot counts as free. Sandboxes being made and being killed hold their slot.
+/// </summary>
+internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory factory, ILogger logger) : IAsyncDisposable
+{
+    private const string IdCharacters = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+    private readonly ConcurrentDictionary<string, Entry> _entries = new();
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock _gate = new();
+    private int _slots;
+
+    internal TimeProvider Time => options.TimeProvider;
+
+    /// <summary>Those that run: neither still being made nor being killed.</summary>
+    internal IEnumerable<LocalSandbox> Running => _entries.Values.Where(e => e.Removal is null).Select(e => e.Sandbox);
+
+    /// <summary>The running sandbox of that id.</summary>
+    internal LocalSandbox? Find(string id) => _entries.TryGetValue(id, out var entry) && entry.Removal is null ? entry.Sandbox : null;
+
+    /// <summary>Makes one; null when the limit is reached.</summary>
+    /// <exception cref="OperationCanceledException">The caller left or the host stops; nothing of the sandbox remains.</exception>
+    internal async Task<LocalSandbox?> CreateAsync(SandboxRequest request, CancellationToken cancellation)
+    {
+        if (!TryTakeSlot())
+        {
+            return null;
+        }
+
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _stopping.Token);
+        Entry entry;
+        try
+        {
+            var id = "i" + RandomNumberGenerator.GetString(IdCharacters, 20);
+            var token = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
+            var template = await factory.TemplateAsync(request.Python);
+            var container = await factory.CreateAsync(id, request.Python, either.Token);
+            entry = new Entry(new LocalSandbox(id, token, request, container, template, factory.Poller, Time));
+        }
+        catch
+        {
+            FreeSlot();
+            throw;
+        }
+
+        // From here on the slot is the sandbox's own, and killing it frees the slot.
+        var sandbox = entry.Sandbox;
+        _entries[sandbox.Id] = entry;
+        entry.Lease = Time.CreateTimer(_ => _ = KillAsync(sandbox, "its time was over"), null, request.Lifetime, Timeout.InfiniteTimeSpan);
+        _ = WatchAsync(sandbox);
+        if (either.IsCancellationRequested)
+        {
+            // Nobody will ever learn its id.
+            await KillAsync(sandbox, "its creator left");
+            either.Token.ThrowIfCancellationRequested();
+        }
+
+        return sandbox;
+    }
+
+    /// <summary>Moves the end of a sandbox; a moment that has passed kills it.</summary>
+    internal void SetEnd(LocalSandbox sandbox, DateTimeOffset end)
+    {
+        if (_entries.TryGetValue(sandbox.Id, out var entry))
+        {
+            sandbox.EndAt = end;
+            var left = end - Time.GetUtcNow();
+            entry.Lease?.Change(left > TimeSpan.Zero ? left : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    /// <summary>Kills a sandbox; whoever calls again meanwhile waits for the same end. The slot is free when this returns.</summary>
+    internal Task KillAsync(LocalSandbox sandbox, string reason)
+    {
+        if (!_entries.TryGetValue(sandbox.Id, out var entry))
+        {
+            return Task.CompletedTask;
+        }
+
+        lock (_gate)
+        {
+            return entry.Removal ??= Task.Run(() => RemoveAsync(entry, reason));
+        }
+    }
+
+    /// <summary>The killing of the sandbox of that id, when it is under way.</summary>
+    internal Task? RemovalOf(string id) => _entries.TryGetValue(id, out var entry) ? entry.Removal : null;
+
+    /// <summary>Takes no more requests, kills all sandboxes, and returns when nothing of them is left.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _stopping.CancelAsync();
+        await Task.WhenAll(_entries.Values.Select(e => KillAsync(e.Sandbox, "the host stops")));
+        lock (_gate)
+        {
+            if (_slots == 0)
+            {
+                _drained.TrySetResult();
+            }
+        }
+
+        // Those that were still being made.
+        await _drained.Task;
+        _stopping.Dispose();
+    }
+
+    private async Task RemoveAsync(Entry entry, string reason)
+    {
+        var clock = Stopwatch.StartNew();
+        try
+        {
+            if (entry.Lease is { } lease)
+            {
+                await lease.DisposeAsync();
+            }
+
+            await entry.Sandbox.RemoveAsync();
+            logger.SandboxGone(entry.Sandbox.Id, reason, (int)clock.ElapsedMilliseconds);
+        }
+        catch (Exception e)
+        {
+            logger.RemovalFailed(e, entry.Sandbox.Id);
+        }
+        finally
+        {
+            _entries.TryRemove(entry.Sandbox.Id, out _);
+            FreeSlot();
+        }
+    }
+
+    private async Task WatchAsync(LocalSandbox sandbox)
+    {
+        await sandbox.Container.Agent.Completion;
+        if (Find(sandbox.Id) is not null)
+        {
+            logger.AgentLost(sandbox.Id);
+            await KillAsync(sandbox, "its first process ended");
+        }
+    }
+
+    private bool TryTakeSlot()
+    {
+        lock (_gate)
+        {
+            if (_stopping.IsCancellationRequested || _slots >= options.Limit)
+            {
+                return false;
+            }
+
+            _slots++;
+            return true;
+        }
+    }
+
+    private void FreeSlot()
+    {
+        lock (_gate)
+        {
+            _slots--;
+            if (_slots == 0 && _stopping.IsCancellationRequested)
+            {
+                _drained.TrySetResult();
+            }
+        }
+    }
+
+    private sealed class Entry(LocalSandbox sandbox)
+    {
+        internal LocalSandbox Sandbox => sandbox;
+
+        internal ITimer? Lease { get; set; }
+
+        internal Task? Removal { get; set; }
+    }
+}
