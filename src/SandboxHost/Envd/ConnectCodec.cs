@@ -34,8 +34,9 @@ internal abstract class ConnectCodec
         {
             return Read(bytes, parser);
         }
-        catch (InvalidProtocolBufferException e)
+        catch (IOException e)
         {
+            // InvalidProtocolBufferException and InvalidJsonException have only this base in common.
             throw new ConnectException(ConnectCode.InvalidArgument, "unmarshal message: " + e.Message);
         }
     }

@@ -31,9 +31,14 @@ internal sealed class ConnectRequestBody(HttpRequest request, ConnectCodec codec
                 continue;
             }
 
-            var message = codec.Parse(buffer, parser);
-            _reader.AdvanceTo(buffer.End);
-            return message;
+            try
+            {
+                return codec.Parse(buffer, parser);
+            }
+            finally
+            {
+                _reader.AdvanceTo(buffer.End);
+            }
         }
     }
 
@@ -47,27 +52,29 @@ internal sealed class ConnectRequestBody(HttpRequest request, ConnectCodec codec
         {
             var result = await _reader.ReadAsync(cancellation);
             var buffer = result.Buffer;
+            var seen = buffer.End;
             try
             {
                 if (Envelope.TryRead(ref buffer, out var flags, out var payload))
                 {
-                    var message = (flags & Envelope.EndOfStream) != 0 ? null : codec.Parse(payload, parser);
-                    _reader.AdvanceTo(buffer.Start);
-                    return message;
+                    seen = buffer.Start;
+                    return (flags & Envelope.EndOfStream) != 0 ? null : codec.Parse(payload, parser);
+                }
+
+                if (result.IsCompleted)
+                {
+                    return buffer.Length == 0 ? null : throw new ConnectException(ConnectCode.InvalidArgument, "the stream ends inside an envelope");
                 }
             }
             catch (EnvelopeException e)
             {
                 throw new ConnectException(ConnectCode.InvalidArgument, e.Message);
             }
-
-            if (result.IsCompleted)
+            finally
             {
-                _reader.AdvanceTo(buffer.End);
-                return buffer.Length == 0 ? null : throw new ConnectException(ConnectCode.InvalidArgument, "the stream ends inside an envelope");
+                // Whatever happens, what was read must be given back.
+                _reader.AdvanceTo(buffer.Start, seen);
             }
-
-            _reader.AdvanceTo(buffer.Start, buffer.End);
         }
     }
 

@@ -16,9 +16,22 @@ internal sealed class EventStream(HttpResponse response, ConnectCodec codec)
 {
     private static readonly byte[][] s_jsonPrefix = ["{\"event\":{\"data\":{\"stdout\":\""u8.ToArray(), "{\"event\":{\"data\":{\"stderr\":\""u8.ToArray()];
 
-    private bool _begun;
-
     private static ReadOnlySpan<byte> JsonSuffix => "\"}}}"u8;
+
+    /// <summary>
+    /// Writes the head of the answer, once. Before that Kestrel's writer hands out buffers that end at what was asked for,
+    /// and writers that count on more room (protobuf, spans in several steps) fail.
+    /// </summary>
+    internal async Task BeginAsync(CancellationToken cancellation)
+    {
+        if (!response.HasStarted)
+        {
+            response.StatusCode = StatusCodes.Status200OK;
+            response.ContentType = "application/connect+" + codec.Name;
+            response.Headers["X-Accel-Buffering"] = "no";
+            await response.StartAsync(cancellation);
+        }
+    }
 
     /// <summary>Sends what was written.</summary>
     internal async Task FlushAsync(CancellationToken cancellation)
@@ -58,7 +71,6 @@ internal sealed class EventStream(HttpResponse response, ConnectCodec codec)
             ? new ProcessEvent.Types.DataEvent { Stdout = bytes }
             : new ProcessEvent.Types.DataEvent { Stderr = bytes };
         var message = new StartResponse { Event = new ProcessEvent { Data = data } };
-        Begin();
         Envelope.WriteHeader(response.BodyWriter, 0, message.CalculateSize());
         message.WriteTo(response.BodyWriter);
     }
@@ -66,7 +78,7 @@ internal sealed class EventStream(HttpResponse response, ConnectCodec codec)
     /// <summary>Ends the stream, with the error it failed with if it did.</summary>
     internal async Task EndAsync(ConnectError? error, CancellationToken cancellation)
     {
-        Begin();
+        await BeginAsync(cancellation);
         Envelope.WriteEnd(response.BodyWriter, error);
         await response.BodyWriter.FlushAsync(cancellation);
     }
@@ -74,7 +86,6 @@ internal sealed class EventStream(HttpResponse response, ConnectCodec codec)
     /// <summary>Writes one message of a stream that is not an event stream.</summary>
     internal void WriteMessage(IMessage message)
     {
-        Begin();
         var bytes = codec.Format(message);
         Envelope.WriteHeader(response.BodyWriter, 0, bytes.Length);
         response.BodyWriter.Write(bytes);
@@ -87,7 +98,6 @@ internal sealed class EventStream(HttpResponse response, ConnectCodec codec)
     {
         var prefix = s_jsonPrefix[(int)output.Kind];
         var length = prefix.Length + Base64.GetMaxEncodedToUtf8Length(output.Length) + JsonSuffix.Length;
-        Begin();
         var writer = response.BodyWriter;
         Envelope.WriteHeader(writer, 0, length);
         var span = writer.GetSpan(length);
@@ -95,16 +105,5 @@ internal sealed class EventStream(HttpResponse response, ConnectCodec codec)
         Base64.EncodeToUtf8(output.Data.Span, span[prefix.Length..], out _, out var written);
         JsonSuffix.CopyTo(span[(prefix.Length + written)..]);
         writer.Advance(length);
-    }
-
-    private void Begin()
-    {
-        if (!_begun)
-        {
-            _begun = true;
-            response.StatusCode = StatusCodes.Status200OK;
-            response.ContentType = "application/connect+" + codec.Name;
-            response.Headers["X-Accel-Buffering"] = "no";
-        }
     }
 }

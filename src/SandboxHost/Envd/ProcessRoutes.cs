@@ -141,6 +141,7 @@ internal sealed class ProcessRoutes(TimeProvider time)
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, deadline.Token);
         try
         {
+            await stream.BeginAsync(stop.Token);
             stream.WriteStart(process.Pid);
             await stream.FlushAsync(stop.Token);
             while (await WaitAsync(subscription, stream, silence, stop.Token))
@@ -214,6 +215,7 @@ internal sealed class ProcessRoutes(TimeProvider time)
             }
         }
 
+        await stream.BeginAsync(context.RequestAborted);
         stream.WriteMessage(new StreamInputResponse());
     }
 
