@@ -155,7 +155,7 @@ public sealed class Sandbox : IAsyncDisposable
             await KnownAsync(
                 async clock =>
                 {
-                    await SandboxLifecycle.SetTimeoutAsync(new ControlPlane(_connection), Id, timeout, clock);
+                    await SandboxLifecycle.SetTimeoutAsync(Api(), Id, timeout, clock);
                     return true;
                 },
                 ct);
@@ -165,7 +165,7 @@ public sealed class Sandbox : IAsyncDisposable
     /// <summary>What the service says about it.</summary>
     /// <exception cref="SandboxLostException">It is gone.</exception>
     public Task<SandboxInfo> GetInfoAsync(CancellationToken ct = default) =>
-        KnownAsync(clock => SandboxLifecycle.GetAsync(new ControlPlane(_connection), Id, clock), ct);
+        KnownAsync(clock => SandboxLifecycle.GetAsync(Api(), Id, clock), ct);
 
     /// <summary>Whether it runs and its daemon answers.</summary>
     public Task<bool> IsRunningAsync(CancellationToken ct = default) => Commands.Envd.IsHealthyAsync(ct);
@@ -179,13 +179,13 @@ public sealed class Sandbox : IAsyncDisposable
     /// <returns>False when it was paused already.</returns>
     public Task<bool> PauseAsync(bool? keepMemory = null, CancellationToken ct = default) => _connection.Debug
         ? Task.FromResult(false)
-        : KnownAsync(clock => SandboxLifecycle.PauseAsync(new ControlPlane(_connection), Id, keepMemory, clock), ct);
+        : KnownAsync(clock => SandboxLifecycle.PauseAsync(Api(), Id, keepMemory, clock), ct);
 
     /// <summary>Measurements of it, oldest first; empty when the service has none.</summary>
     public async Task<IReadOnlyList<SandboxMetrics>> GetMetricsAsync(
         DateTimeOffset? start = null, DateTimeOffset? end = null, CancellationToken ct = default) => _connection.Debug
         ? []
-        : await KnownAsync(clock => SandboxLifecycle.MetricsAsync(new ControlPlane(_connection), Id, start, end, clock), ct);
+        : await KnownAsync(clock => SandboxLifecycle.MetricsAsync(Api(), Id, start, end, clock), ct);
 
     /// <summary>The host name (no scheme) by which a port of it is reached from outside.</summary>
     public string GetHost(int port) => ServiceAddress.Host(_connection, Id, Domain, port);
@@ -223,6 +223,8 @@ public sealed class Sandbox : IAsyncDisposable
         && (string.IsNullOrEmpty(body.EnvdAccessToken) || HeaderText.IsSafe(body.EnvdAccessToken))
             ? new Sandbox(connection, body)
             : throw new SandboxException(SandboxFault.Protocol, $"{doing} failed: the service gave an id, a domain or a token that can't be used.");
+
+    private ControlPlane Api() => new(_connection, EnvdAccessToken, _trafficAccessToken);
 
     private static Sandbox DebugSandbox(SandboxConnection connection) =>
         new(connection, new SandboxBody { SandboxId = DebugId, EnvdVersion = "99.99.99" });

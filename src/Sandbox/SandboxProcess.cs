@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Google.Protobuf;
 using InterpreterKernel.Protocol.Connect;
 using InterpreterKernel.Sandbox.Http;
 using InterpreterKernel.Sandbox.Processes;
@@ -195,7 +196,8 @@ public sealed class SandboxProcess : IAsyncDisposable
                 + "The process may still run: connect to it by its pid. What it printed since is lost.");
         }
 
-        var broken = e is IOException or HttpRequestException or OperationCanceledException
+        // Google's parser calls its complaints an IOException too.
+        var broken = e is (IOException and not InvalidProtocolBufferException) or HttpRequestException or OperationCanceledException
             ? Failure.Unreachable(
                 $"{doing} failed: the connection to {_envd.Where} broke ({e.GetBaseException().Message}). The process may still run: connect to it by its pid. What it prints meanwhile is lost.", e)
             : Failure.OfBrokenConnection(e, doing, _envd.Where);
