@@ -80,6 +80,55 @@ public sealed class BrokerAppTests(ITestOutputHelper output) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_claim_that_is_being_listened_to_closes_just_as_fast()
+    {
+        List<double> times = [];
+        for (var i = 0; i < 31; i++)
+        {
+            var claim = await _client.ClaimAsync(TestDesk.Request());
+            var events = claim.ReadEventsAsync().GetAsyncEnumerator();
+            while (await events.MoveNextAsync() && events.Current.Event != ClaimEvents.Ready)
+            {
+            }
+
+            var listening = events.MoveNextAsync();
+            var closed = TimeProvider.System.GetTimestamp();
+            await claim.DisposeAsync();
+            await _service.CallAsync("kill");
+            times.Add(TimeProvider.System.GetElapsedTime(closed, _service.LastKillTimestamp).TotalMilliseconds);
+            (await listening).ShouldBeTrue();
+            events.Current.Reason.ShouldBe(ClaimReasons.Broker);
+            await events.DisposeAsync();
+        }
+
+        times.Sort();
+        output.WriteLine($"close while listening to kill: median {times[15]:0.00} ms, best {times[0]:0.00} ms, worst {times[^1]:0.00} ms");
+        times[15].ShouldBeLessThan(5);
+    }
+
+    [Fact]
+    public async Task Fifteen_clients_with_forty_tasks_share_ten_slots_over_the_socket()
+    {
+        var tasks = new System.Collections.Concurrent.ConcurrentQueue<int>(Enumerable.Range(0, 40));
+        async Task WorkAsync()
+        {
+            while (tasks.TryDequeue(out _))
+            {
+                await using var claim = await _client.ClaimAsync(TestDesk.Request() with { Limit = 10 });
+                await ReadyAsync(claim);
+            }
+        }
+
+        await Task.WhenAll(Enumerable.Range(0, 15).Select(_ => WorkAsync())).WaitAsync(Bound.Default);
+        _service.MostAlive.ShouldBeLessThanOrEqualTo(10);
+        _service.Specs.Count.ShouldBe(40);
+        for (var i = 0; i < 40; i++)
+        {
+            await _service.CallAsync("kill");
+        }
+    }
+
+    [Fact]
     public async Task When_a_kernel_process_is_killed_its_slot_is_free_within_a_quarter_second()
     {
         await using var kernel = TestProcess.Start(_directory.Runtime, "hold", "0123456789abcdef");
