@@ -187,7 +187,10 @@ class Bridge:
         for item in list(self.items):
             if item[0] == "event":
                 continue
-            message = Message(*item)
+            try:
+                message = Message(*item)
+            except (ValueError, RecursionError):
+                continue                                # the relay passes on what it need not understand
             if (parent in (None, message.parent.get("msg_id")) and channel in (None, message.channel)
                     and kind in (None, message.kind)):
                 yield message
