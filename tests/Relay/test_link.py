@@ -18,7 +18,9 @@ def test_every_line_comes_once_and_in_order_though_both_directions_are_cut_anywh
     bridge.items.clear()
     dice, cuts = random.Random(seed), 0
     ids = [bridge.execute("flood 2000 %d" % dice.randint(9, 200))]
-    wanted = lambda: next(bridge.messages(ids[-1], relay.SHELL), None) and len(ids) > 30     # noqa: E731
+
+    def wanted():
+        return len(ids) > 30 and next(bridge.messages(ids[-1], relay.SHELL), None)
     while not wanted():
         left = dice.randint(200, 60_000)
         process = bridge.attach_process
