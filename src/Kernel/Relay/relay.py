@@ -177,6 +177,7 @@ def start_daemon(listener, options):
         os.setsid()
         if os.fork():
             os._exit(0)
+        listener.listen(64)                 # again, so that SO_PEERCRED names this process and not the one that bound it
         os.write(tell, b"%d" % os.getpid())
         os.close(tell)
         os.close(told)
