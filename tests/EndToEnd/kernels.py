@@ -229,6 +229,16 @@ class Kernel:
             pass
         return result
 
+    def begin(self, code, timeout=60):
+        """Sends a cell and returns its request once it runs."""
+        request = self.client.execute(code, allow_stdin=False)
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.client.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+            if message["parent_header"].get("msg_id") == request and message["msg_type"] == "execute_input":
+                time.sleep(0.3)  # the kernel says so just before it runs the code
+                return request
+
     def result(self, request, timeout=60):
         """The reply to a request and its outputs, up to both the reply and idle."""
         deadline = time.monotonic() + timeout
@@ -380,12 +390,29 @@ class WireClient:
         return frames
 
     def reply(self, request, channel="shell", timeout=60):
+        """The reply to a request; those to others that come before it are passed over."""
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             frames = self.receive(channel, left)
             if frames is not None and frames.parent.get("msg_id") == request:
                 return frames
         raise AssertionError(f"no reply to {request} on {channel} within {timeout} s")
+
+    def replies(self, count, timeout=60):
+        """The next replies on shell in the order in which they arrive."""
+        found = [self.receive("shell", timeout) for _ in range(count)]
+        assert None not in found, f"only {found.index(None)} of {count} replies within {timeout} s"
+        return found
+
+    def began(self, request, timeout=60):
+        """Returns once a cell runs."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            frames = self.receive("iopub", left)
+            if frames is not None and frames.parent.get("msg_id") == request and frames.type == "execute_input":
+                time.sleep(0.3)  # the kernel says so just before it runs the code
+                return
+        raise AssertionError(f"{request} did not begin within {timeout} s")
 
     def outputs(self, request, timeout=60):
         """The iopub messages of a request up to and with idle."""

@@ -62,8 +62,7 @@ def test_a_shutdown_request_is_answered(kernel, wire):
 
 def test_shutdown_while_a_cell_is_busy(site, kernel):
     running(kernel)
-    kernel.client.execute("import time; time.sleep(600)")
-    time.sleep(0.5)
+    kernel.begin("import time; time.sleep(600)")
     since = time.monotonic()
     kernel.manager.shutdown_kernel()
     assert time.monotonic() - since < 4
@@ -75,8 +74,7 @@ def test_shutdown_while_a_cell_is_busy(site, kernel):
 def test_a_signal_ends_the_kernel_and_the_sandbox(site, kernel, number, busy):
     running(kernel)
     if busy:
-        kernel.client.execute("while True: print('x' * 1000)")
-        time.sleep(1)
+        kernel.begin("while True: print('x' * 1000)")
     os.kill(kernel.process.pid, number)
     gone(site)
     code = kernel.wait_exit(2)
@@ -129,8 +127,7 @@ def test_sigkill_of_the_parent(site, launched):
 @pytest.mark.limit(150)
 def test_sigkill_of_the_broker(site, kernel):
     running(kernel)
-    request = kernel.client.execute("import time; time.sleep(600)")
-    time.sleep(0.5)
+    request = kernel.begin("import time; time.sleep(600)")
     for broker in brokers(site):
         kill(broker.pid)
     taken = eventually(lambda: not sandboxed_processes(site), 65)
@@ -187,8 +184,7 @@ def test_restart_keeps_the_sandbox_and_its_files(site, kernel):
 @pytest.mark.sandbox
 def test_restart_of_a_busy_kernel_keeps_the_sandbox(kernel):
     running(kernel)
-    kernel.client.execute("while True: pass")
-    time.sleep(0.5)
+    kernel.begin("while True: pass")
     kernel.manager.restart_kernel(now=False)
     kernel.connect()
     assert kernel.execute("print(open('kept.txt').read())").stdout == "kept\n"
@@ -225,8 +221,7 @@ def test_a_kernel_that_exits_by_itself_ends_its_requests_with_its_exit_code(kern
 @pytest.mark.sandbox
 def test_a_sandbox_killed_from_outside_ends_its_requests(site, kernel):
     running(kernel)
-    request = kernel.client.execute("import time; time.sleep(600)")
-    time.sleep(0.5)
+    request = kernel.begin("import time; time.sleep(600)")
     done = site.run("sandbox", "kill", site.status()["claims"][0]["sandbox"])
     assert done.returncode == 0, done.stderr
     result = kernel.result(request, 10)
