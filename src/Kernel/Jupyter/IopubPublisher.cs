@@ -161,6 +161,7 @@ internal sealed class IopubPublisher
             _blocked = true;
             _heldAtStall = held;
             _stalledSince = clock.GetTimestamp();
+            _askedWaiting = 0;
             return false;
         }
 
@@ -191,6 +192,7 @@ internal sealed class IopubPublisher
             return true;
         }
 
+        // At most once a second, but never an answer from before the stall that is to be judged.
         var clock = _options.TimeProvider;
         if (_askedWaiting == 0 || clock.GetElapsedTime(_askedWaiting) >= s_askAgain)
         {

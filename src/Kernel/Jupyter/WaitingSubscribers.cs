@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using InterpreterKernel.Protocol.Jupyter;
 
 namespace InterpreterKernel.Kernel.Jupyter;
@@ -10,7 +12,7 @@ namespace InterpreterKernel.Kernel.Jupyter;
 /// </summary>
 internal sealed class WaitingSubscribers(ConnectionFile file)
 {
-    private readonly string _port = file.IopubPort.ToString("X4", CultureInfo.InvariantCulture);
+    private readonly string _address = AddressOf(file);
     private readonly bool _visible = file.Transport == JupyterTransport.Tcp && OperatingSystem.IsLinux();
 
     /// <summary>Asked rarely: only when a client has been stuck for long.</summary>
@@ -63,5 +65,16 @@ internal sealed class WaitingSubscribers(ConnectionFile file)
         return sentAll.Exists(client => !unread.Contains(client));
     }
 
-    private bool IsIopub(string address) => address.EndsWith(_port, StringComparison.Ordinal) && address[^5] == ':';
+    private bool IsIopub(string address) => address.EndsWith(_address, StringComparison.Ordinal);
+
+    // How the table writes where we listen. The same port of another address is somebody else's, so the address counts
+    // too, where there is one: the table has an IPv4 address as a number in the machine's own byte order.
+    private static string AddressOf(ConnectionFile file)
+    {
+        var port = ":" + file.IopubPort.ToString("X4", CultureInfo.InvariantCulture);
+        var isOne = IPAddress.TryParse(file.Ip == "localhost" ? "127.0.0.1" : file.Ip, out var ip)
+            && ip.AddressFamily == AddressFamily.InterNetwork
+            && !ip.Equals(IPAddress.Any);
+        return isOne ? BitConverter.ToUInt32(ip!.GetAddressBytes()).ToString("X8", CultureInfo.InvariantCulture) + port : port;
+    }
 }
