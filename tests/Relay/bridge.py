@@ -152,12 +152,11 @@ class Bridge:
         content.setdefault("bulk", self.numbers.get("bulk", 0))
         self.put("urgent", relay.COMMAND, json.dumps({"op": op, **content}).encode())
 
-    def send(self, channel, frames, urgent=None):
-        payload = relay.encode_message(channel, frames)
-        if urgent if urgent is not None else channel in (relay.CONTROL, relay.STDIN, relay.INTERRUPT):
-            self.put("urgent", relay.URGENT, payload)
+    def send(self, channel, frames):
+        pieces = list(relay.encode_message(channel, frames))
+        if channel in (relay.CONTROL, relay.STDIN, relay.INTERRUPT):
+            self.put("urgent", relay.URGENT, *pieces)
             return
-        pieces = [payload[at:at + relay.PIECE] for at in range(0, len(payload), relay.PIECE)]
         for piece in pieces[:-1]:
             self.put("bulk", relay.BULK_PART, piece)
         self.put("bulk", relay.BULK, pieces[-1])
@@ -227,7 +226,7 @@ class Message:
     def __init__(self, channel, frames):
         at = frames.index(b"<IDS|MSG>")
         self.channel, self.identities, self.signature = channel, frames[:at], frames[at + 1]
-        self.header, self.parent, self.metadata, self.content = (json.loads(frame) for frame in frames[at + 2:at + 6])
+        self.header, self.parent, self.metadata, self.content = (json.loads(bytes(frame)) for frame in frames[at + 2:at + 6])
         self.buffers, self.kind = frames[at + 6:], self.header["msg_type"]
 
 

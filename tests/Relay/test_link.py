@@ -32,7 +32,7 @@ def test_every_line_comes_once_and_in_order_though_both_directions_are_cut_anywh
                 left -= max(1, 40 * (len(bridge.frames_read) - before))
             if len(ids) <= 30:
                 # Half a frame goes out before the cut.
-                cell = relay.encode_message(relay.SHELL, [b"c", b"<IDS|MSG>", b"", b"{}", b"{}", b"{}", b"{}"])
+                cell, = relay.encode_message(relay.SHELL, [b"c", b"<IDS|MSG>", b"", b"{}", b"{}", b"{}", b"{}"])
                 frame = relay.encode(relay.BULK, bridge.numbers["bulk"] + 1, cell)
                 bridge.write(frame[:dice.randint(1, len(frame) - 1)])
         except (Ended, BrokenPipeError):

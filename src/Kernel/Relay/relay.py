@@ -259,12 +259,23 @@ def take_frames(buffer):
 
 
 def encode_message(channel, frames):
-    """u8 channel, u16 frame count, then per frame u32 length and its bytes."""
+    """u8 channel, u16 frame count, then per frame u32 length and its bytes: in pieces, [bytes]. A message of 100 MB must not
+    exist a second time as a whole."""
     parts = [struct.pack(">BH", channel, len(frames))]
     for frame in frames:
         parts.append(struct.pack(">I", len(frame)))
         parts.append(frame)
-    return b"".join(parts)
+    piece, size = [], 0
+    for part in parts:
+        view = memoryview(part)
+        while size + len(view) > PIECE:
+            piece.append(view[:PIECE - size])
+            view = view[PIECE - size:]
+            yield b"".join(piece)
+            piece, size = [], 0
+        piece.append(view)
+        size += len(view)
+    yield b"".join(piece)
 
 
 def decode_message(payload):
@@ -279,7 +290,7 @@ def decode_message(payload):
         at += 4
         if len(payload) - at < length:
             raise ValueError("a message frame is cut off")
-        frames.append(payload[at:at + length])
+        frames.append(payload[at:at + length] if length < PIECE else memoryview(payload)[at:at + length])
         at += length
     if at != len(payload):
         raise ValueError("a message has bytes left over")
@@ -1107,17 +1118,16 @@ class Relay:
         if len(frames) > 0xffff:
             log("a message of %d frames was dropped" % len(frames))
             return
-        payload = encode_message(channel, frames)
-        if channel == CONTROL and len(payload) <= PIECE and self.bulk.acknowledged >= self.large_control:
-            self.urgent.put(URGENT, payload)
+        pieces = encode_message(channel, frames)
+        piece, following = next(pieces), next(pieces, None)
+        if channel == CONTROL and following is None and self.bulk.acknowledged >= self.large_control:
+            self.urgent.put(URGENT, piece)
             return
         self.tell_dropped()
-        if len(payload) > PIECE:
-            view, last = memoryview(payload), (len(payload) - 1) // PIECE * PIECE
-            for at in range(0, last, PIECE):
-                self.bulk.put(BULK_PART, view[at:at + PIECE])
-            payload = view[last:]
-        self.bulk.put(BULK, payload)
+        while following is not None:
+            self.bulk.put(BULK_PART, piece)
+            piece, following = following, next(pieces, None)
+        self.bulk.put(BULK, piece)
         if channel == CONTROL:
             self.large_control = self.bulk.last
 
