@@ -59,7 +59,7 @@ internal static class Wire
     {
         if (!context.Response.HasStarted)
         {
-            context.Response.ContentType = Stream;
+            context.Response.ContentType ??= Stream;
         }
 
         foreach (var envelope in envelopes)
