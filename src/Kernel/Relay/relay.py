@@ -36,6 +36,7 @@ MAX_MESSAGE = 1 << 30
 ACK_FRAMES, ACK_BYTES, ACK_DELAY = 64, 256 * KIB, 0.05
 BATCH = 64 * KIB                            # bytes per write: what a pipe holds
 HOLD_REPLY = 3.0                            # seconds a shell reply waits for its idle
+HOLD_QUESTION = 0.05                        # and a question of the kernel for the text before it; nothing marks its end
 DELIMITER = b"<IDS|MSG>"
 READ, WRITE = 1, 2                          # zmq.POLLIN, zmq.POLLOUT
 GO_REPLACED, GO_GARBAGE = b"r", b"g"        # what attach is told before its connection is closed
@@ -823,6 +824,7 @@ class Relay:
         self.pieces, self.pieces_size = [], 0
         self.barrier = 0                    # bulk frames up to this number were meant for a kernel before this one
         self.held, self.idled = {}, {}      # replies waiting for their idle; requests whose idle has gone out
+        self.questions = []                 # (deadline, frames): input_requests waiting for the text before them
         self.dropped, self.dropped_parent = 0, None
 
     def run(self):
@@ -1161,6 +1163,7 @@ class Relay:
         self.last_order, self.state = order, "starting"
         self.held.clear()
         self.idled.clear()
+        self.questions.clear()
         try:
             self.kernel = Kernel(order, self.directory)
         except (StartError, OSError, ValueError, TypeError) as error:
@@ -1193,8 +1196,6 @@ class Relay:
             sock = self.kernel.sockets.get(channel)
             if sock is None or sock not in ready:
                 continue
-            if channel == STDIN:            # a question comes after the text before it
-                self.read_socket(IOPUB, self.kernel.sockets[IOPUB])
             self.read_socket(channel, sock)
 
     def read_socket(self, channel, sock):
@@ -1226,6 +1227,10 @@ class Relay:
             self.on_published(frames, header, parent, frames[at + 5])
         elif channel == SHELL:
             self.on_reply(frames, parent)
+        elif channel == STDIN:
+            # The kernel published the text before it asked, but each socket takes its own way: one in ten questions
+            # came first on a busy machine.
+            self.questions.append((time.monotonic() + HOLD_QUESTION, frames))
         else:
             self.forward(channel, frames)
 
@@ -1287,6 +1292,10 @@ class Relay:
             for reply in self.held.pop(request)[1]:
                 self.forward(SHELL, reply)
 
+    def release_questions(self, now):
+        while self.questions and now >= self.questions[0][0]:
+            self.forward(STDIN, self.questions.pop(0)[1])
+
     def reap(self):
         """A child ended. First all that it said, then that it died."""
         kernel = self.kernel
@@ -1299,6 +1308,7 @@ class Relay:
         kill_session(kernel.pid)            # the orphans too; and their copies of its sockets would keep those open
         self.drain(kernel)
         self.release_replies(float("inf"))
+        self.release_questions(float("inf"))
         kernel.read_output()
         for sock in kernel.sockets.values():
             self.watch.set(sock, 0)
@@ -1339,6 +1349,7 @@ class Relay:
     def seconds_to_next_deadline(self):
         deadlines = [attachment.deadline for attachment in self.attachments.values() if attachment is not self.active]
         deadlines += [deadline for deadline, _ in self.held.values()]
+        deadlines += [deadline for deadline, _ in self.questions[:1]]
         if self.active is not None and self.ack_deadline is not None and not self.active.outbox:
             deadlines.append(self.ack_deadline)
         if self.kernel is not None and self.kernel.next_probe is not None:
@@ -1347,6 +1358,7 @@ class Relay:
 
     def run_timers(self, now):
         self.release_replies(now)
+        self.release_questions(now)
         if self.kernel is not None and self.kernel.next_probe is not None and now >= self.kernel.next_probe:
             self.kernel.probe()
         for attachment in set(self.attachments.values()):
