@@ -144,8 +144,15 @@ def brokers(site):
     return [process for process in processes_of(site) if re.search(r"interpreter-kernel broker\b", process.command)]
 
 
+def patience(seconds):
+    """A time limit for this moment: longer only while the machine has far more to do than it has processors."""
+    load = os.getloadavg()[0] / os.cpu_count()
+    return seconds * (load if load > 2 else 1)
+
+
 def eventually(check, seconds, every=0.05):
     """Waits until check() is true, and returns how long that took; fails after `seconds`."""
+    seconds = patience(seconds)
     since = time.monotonic()
     while not check():
         assert time.monotonic() - since < seconds, f"not within {seconds} s: {check.__doc__ or getattr(check, '__name__', check)}"

@@ -89,7 +89,7 @@ def test_a_port_in_use_is_named(site, channel):
     file = site.base / "taken.json"
     ports = connection_file(file)
     with socket.create_server(("127.0.0.1", ports[f"{channel}_port"])):
-        refused(site, file, str(ports[f"{channel}_port"]), "in use")
+        refused(site, file, str(ports[f"{channel}_port"]), "another program")
 
 
 @pytest.mark.sandbox

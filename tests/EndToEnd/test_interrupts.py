@@ -4,6 +4,7 @@ import signal
 import time
 
 import pytest
+from kernels import patience
 
 
 def interrupted(kernel, code, timeout=20):
@@ -20,7 +21,7 @@ def interrupted(kernel, code, timeout=20):
 def test_a_cell_is_interrupted_and_variables_are_kept(kernel, code):
     result, seconds = interrupted(kernel, code)
     assert result.status == "error" and "KeyboardInterrupt" in result.error
-    assert seconds < 2
+    assert seconds < patience(2)
     assert kernel.execute("print(kept)").stdout == "kept\n"
 
 
@@ -43,7 +44,7 @@ def test_an_interrupt_overtakes_the_outputs_in_flight(kernel):
     kernel.manager.interrupt_kernel()
     result = kernel.result(request, 60)
     stopped, count = kernel.value("(stopped, count)")
-    assert stopped - sent < 1.0
+    assert stopped - sent < patience(1)
     # Every one of them arrives, but for the one that the interrupt may have hit.
     assert abs(sum(m["msg_type"] == "display_data" for m in result.messages) - count) <= 1
     assert kernel.execute("print(kept)").stdout == "kept\n"
@@ -54,7 +55,7 @@ def test_an_interrupt_while_input_is_awaited_ends_the_cell(kernel, wire):
     request = client.execute("input('? ')", allow_stdin=True)
     assert client.receive("stdin") is not None
     kernel.manager.interrupt_kernel()
-    reply = client.reply(request, timeout=10).content
+    reply = client.reply(request, timeout=30).content
     assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
     assert kernel.execute("1").status == "ok"
 
@@ -71,7 +72,7 @@ def test_the_cells_behind_an_interrupted_one_are_aborted(kernel, wire):
     first, second = client.execute("while True: pass"), client.execute("ran = True")
     client.began(first)
     kernel.manager.interrupt_kernel()
-    assert [client.reply(request, timeout=10).content["status"] for request in (first, second)] == ["error", "aborted"]
+    assert [client.reply(request, timeout=30).content["status"] for request in (first, second)] == ["error", "aborted"]
 
 
 def test_an_interrupt_request_is_answered(kernel, wire):
@@ -79,13 +80,13 @@ def test_an_interrupt_request_is_answered(kernel, wire):
     busy = client.execute("while True: pass")
     client.began(busy)
     asked = client.send("control", "interrupt_request", {})
-    assert client.reply(asked, "control", timeout=10).type == "interrupt_reply"
-    assert client.reply(busy, timeout=10).content["status"] == "error"
+    assert client.reply(asked, "control", timeout=30).type == "interrupt_reply"
+    assert client.reply(busy, timeout=30).content["status"] == "error"
 
 
 @pytest.mark.sandbox
 def test_sigint_to_the_process_interrupts_the_cell(kernel):
     request = kernel.begin("while True: pass")
     kernel.process.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in kernel.result(request, 10).error
+    assert "KeyboardInterrupt" in kernel.result(request, 30).error
     assert kernel.execute("1").status == "ok"

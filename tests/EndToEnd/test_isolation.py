@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from kernels import python_outside, sandboxed_processes
+from kernels import patience, python_outside, sandboxed_processes
 
 pytestmark = pytest.mark.sandbox
 
@@ -255,7 +255,7 @@ def test_memory_has_an_end(kernel):
 def test_a_kernel_that_takes_too_much_memory_itself_says_so(kernel):
     result = kernel.execute(EAT + "eat(4)", timeout=60)
     assert result.status == "error" and "memory" in result.error.lower(), result.error
-    assert kernel.wait_exit(5) == 4
+    assert kernel.wait_exit(patience(5)) == 4
 
 
 FILL = """
