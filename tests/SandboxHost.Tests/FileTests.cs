@@ -165,7 +165,7 @@ public sealed class FileTests(SharedHost shared) : IAsyncLifetime
                 [secret, "/../../.." + secret, "link", "dir/secret", "root" + secret, "up" + secret, "proc1" + secret, "self" + secret, "/proc/1/root" + secret, "/proc/1/cwd/.." + secret])
             {
                 using var read = await ReadAsync(path);
-                ((int)read.StatusCode).ShouldBeInRange(400, 404, path);
+                (await read.Content.ReadAsStringAsync()).ShouldNotContain("hush", customMessage: path);
                 (await WriteAsync(path, "changed"u8.ToArray())).Dispose();
                 (await File.ReadAllTextAsync(secret)).ShouldBe("hush", path);
             }

@@ -95,9 +95,9 @@ public sealed class HostProcessTests : IDisposable
 
         (await sandbox.RunAsync("id -un; hostname; pwd; grep CapEff /proc/self/status | cut -f2; touch /usr/x /etc/x 2>/dev/null || echo read-only")).Stdout.ShouldBe(
             "user\nsandbox\n/home/user\n0000000000000000\nread-only\n");
-        (await sandbox.RunAsync("ls /proc | grep -c '^[0-9]'; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '")).Stdout.ShouldBe("4\nlo\n", "few processes, one interface");
+        (await sandbox.RunAsync("ls /proc | grep -c '^[0-9]'; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '")).Stdout.ShouldMatch("^[1-9]\nlo\n$");
         (await sandbox.RunAsync("ls -A /home /root /run; cat /etc/shadow")).ExitCode.ShouldBe(1);
-        (await sandbox.RunAsync("head -c 2G /dev/zero > big")).Stderr.ShouldContain("No space left");
+        (await sandbox.RunAsync("head -c 2G /dev/zero > big; rm big")).Stderr.ShouldContain("No space left");
         (await sandbox.PythonAsync("x=[]\ntry:\n while True: x.append(bytearray(64<<20))\nexcept MemoryError: print('no memory')")).Stdout.ShouldBe("no memory\n");
         (await sandbox.PythonAsync("import os\nn=0\ntry:\n while n<2000:\n  if os.fork()==0:\n   import time; time.sleep(60); os._exit(0)\n  n+=1\nexcept OSError: print(n<600)\nos.system('true')\nos.kill(-1,9)")).Stdout.ShouldBe("True\n");
         (await sandbox.PythonAsync("import ctypes; c=ctypes.CDLL(None,use_errno=True); print(c.unshare(0x10000000), ctypes.get_errno())")).Stdout.ShouldBe("-1 1\n");

@@ -19,7 +19,7 @@ public sealed class IsolationTests(SharedHost shared) : IAsyncLifetime
     [InlineData("unshare a user namespace", "import ctypes; c=ctypes.CDLL(None,use_errno=True); r=c.unshare(0x10000000); print(r, ctypes.get_errno())")]
     [InlineData("clone a user namespace", "import ctypes; c=ctypes.CDLL(None,use_errno=True); r=c.syscall(56, 0x10000000|17, 0, 0, 0, 0); import os; (os._exit(0) if r==0 else None); print(r if r<0 else 0, ctypes.get_errno())")]
     [InlineData("ptrace", "import ctypes; c=ctypes.CDLL(None,use_errno=True); r=c.ptrace(0,0,0,0); print(r, ctypes.get_errno())")]
-    [InlineData("bpf", "import ctypes; c=ctypes.CDLL(None,use_errno=True); r=c.syscall(321, 5, ctypes.create_string_buffer(128), 128); print(r if r<0 else 0, ctypes.get_errno())")]
+    [InlineData("bpf", "import ctypes; c=ctypes.CDLL(None,use_errno=True); r=c.syscall(321, 0, (ctypes.c_uint32*16)(2,4,4,1), 64); print(r if r<0 else 0, ctypes.get_errno())")]
     [InlineData("keyctl", "import ctypes; c=ctypes.CDLL(None,use_errno=True); r=c.syscall(250, 0, -3, 1); print(r if r<0 else 0, ctypes.get_errno())")]
     [InlineData("io_uring", "import ctypes; c=ctypes.CDLL(None,use_errno=True); r=c.syscall(425, 4, ctypes.create_string_buffer(120)); print(r if r<0 else 0, ctypes.get_errno())")]
     [InlineData("userfaultfd", "import ctypes; c=ctypes.CDLL(None,use_errno=True); r=c.syscall(323, 0); print(r if r<0 else 0, ctypes.get_errno())")]
@@ -199,7 +199,11 @@ public sealed class IsolationTests(SharedHost shared) : IAsyncLifetime
     [Fact]
     public async Task A_start_that_finds_no_room_for_a_process_says_so_and_works_later()
     {
-        await using var full = await _sandbox.StartAsync("for i in $(seq 100); do sleep 1000 & done; echo filled; wait");
+        const string fill = "import os,time\ntry:\n while True:\n  if os.fork()==0:\n   time.sleep(1000); os._exit(0)\nexcept OSError: print('filled', flush=True)\ntime.sleep(1000)";
+        await using var full = await _sandbox.StreamAsync("Start", new InterpreterKernel.Protocol.Envd.StartRequest
+        {
+            Process = new InterpreterKernel.Protocol.Envd.ProcessConfig { Cmd = "python3", Args = { "-c", fill } },
+        });
         await full.ReadUntilAsync("filled");
 
         await using (var refused = await _sandbox.StartAsync("true"))

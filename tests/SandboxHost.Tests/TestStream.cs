@@ -12,6 +12,8 @@ namespace InterpreterKernel.SandboxHost.Tests;
 /// <summary>One Start or Connect stream, binary codec.</summary>
 internal sealed class TestStream : IAsyncDisposable
 {
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+
     private readonly HttpResponseMessage _response;
     private readonly PipeReader _reader;
 
@@ -64,7 +66,7 @@ internal sealed class TestStream : IAsyncDisposable
     {
         while (true)
         {
-            var result = await _reader.ReadAsync();
+            var result = await _reader.ReadAsync().AsTask().WaitAsync(s_patience);
             var buffer = result.Buffer;
             if (Envelope.TryRead(ref buffer, out var flags, out var payload))
             {

@@ -48,8 +48,9 @@ internal sealed class FileRoutes
         {
             await Answers.ErrorAsync(context, 507, "the sandbox can't start another process: " + e.Message);
         }
-        catch (Exception e) when (e is InvalidDataException or BadHttpRequestException && !context.Response.HasStarted)
+        catch (Exception e) when (e is IOException or InvalidDataException && !context.Response.HasStarted && !context.RequestAborted.IsCancellationRequested)
         {
+            // A multipart body that ends early, or gzip that is none. (A body cut off by its sender has aborted the request.)
             await Answers.ErrorAsync(context, 400, "error parsing the upload: " + e.Message);
         }
     }
@@ -155,7 +156,7 @@ internal sealed class FileRoutes
         2 => (404, $"path '{path}' does not exist"),
         12 or 28 or 122 => (507, "not enough disk space available"),
         1 or 13 or 30 => (403, $"path '{path}': {e.Message}"),
-        20 or 21 or 22 or 36 or 40 => (400, $"path '{path}': {e.Message}"),
+        6 or 20 or 21 or 22 or 36 or 40 => (400, $"path '{path}': {e.Message}"),
         _ => (500, $"path '{path}': {e.Message}"),
     };
 }
