@@ -97,6 +97,9 @@ public sealed class BrokerLauncher
 
         start.Environment[RuntimeDirectory.Variable] = _directory.Path;
         start.Environment[LaunchSignal.Variable] = "3";
+
+        // A runtime that is killed leaves its debugger's pipes in the temporary directory; without them there is nothing to leave.
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
         foreach (var name in s_notInherited)
         {
             start.Environment.Remove(name);
