@@ -61,7 +61,8 @@ def test_messages_that_are_none_are_dropped_and_the_rest_goes_on(bridge):
 def test_an_interrupt_by_signal_stops_the_cell_and_keeps_the_variables(bridge):
     bridge.start()
     bridge.run("x = 5")
-    msg_id = bridge.execute("print('go', flush=True)\nwhile True: pass")
+    # With stop_on_error ipykernel aborts what comes right behind the error, with or without a relay (5 in 100).
+    msg_id = bridge.execute("print('go', flush=True)\nwhile True: pass", stop_on_error=False)
     bridge.read_until(lambda: bridge.text(msg_id))
     bridge.command("interrupt")
     assert bridge.event("interrupted") == {"op": "interrupted", "delivered": True, "parent": None}

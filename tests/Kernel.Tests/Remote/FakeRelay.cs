@@ -36,27 +36,53 @@ internal sealed class FakeAttachment : IRelayAttachment
     private readonly Pipe _toRelay = new(new PipeOptions(pauseWriterThreshold: 0));
     private readonly Pipe _toBridge = new(new PipeOptions(pauseWriterThreshold: 0));
     private byte[] _last = [];
-    private bool _stalled;
+    private readonly TaskCompletionSource _stuck = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private volatile bool _stalled;
+    private volatile bool _disposed;
+    private long _unread;
 
-    public bool IsDisposed { get; private set; }
+    public bool IsDisposed => _disposed;
 
     /// <summary>Bytes sent to the bridge that it has not read.</summary>
-    public long Unread { get; private set; }
+    public long Unread => Interlocked.Read(ref _unread);
+
+    /// <summary>Done when the bridge writes, and gets nowhere.</summary>
+    public Task Stuck => _stuck.Task;
 
     public async ValueTask<ReadOnlyMemory<byte>> ReadAsync(CancellationToken cancellationToken)
     {
-        var result = await _toBridge.Reader.ReadAsync(cancellationToken);
-        var take = result.Buffer.Slice(0, Math.Min(result.Buffer.Length, 32 * 1024));
-        _last = take.ToArray();
-        _toBridge.Reader.AdvanceTo(take.End);
-        Unread -= _last.Length;
-        return _last;
+        if (Unread == 0)
+        {
+            _drained.TrySetResult();
+        }
+
+        while (true)
+        {
+            if (_toBridge.Reader.TryRead(out var result) && !result.Buffer.IsEmpty)
+            {
+                var take = result.Buffer.Slice(0, Math.Min(result.Buffer.Length, 32 * 1024));
+                _last = take.ToArray();
+                _toBridge.Reader.AdvanceTo(take.End);
+                Interlocked.Add(ref _unread, -_last.Length);
+                return _last;
+            }
+
+            if (_disposed)
+            {
+                return ReadOnlyMemory<byte>.Empty;
+            }
+
+            result = await _toBridge.Reader.ReadAsync(cancellationToken);
+            _toBridge.Reader.AdvanceTo(result.Buffer.Start);
+        }
     }
 
     public async ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
         if (_stalled)
         {
+            _stuck.TrySetResult();
             await Task.Delay(Timeout.Infinite, cancellationToken);
         }
 
@@ -65,9 +91,9 @@ internal sealed class FakeAttachment : IRelayAttachment
 
     public async ValueTask DisposeAsync()
     {
-        IsDisposed = true;
+        _disposed = true;
         await _toRelay.Writer.CompleteAsync();
-        await _toBridge.Writer.CompleteAsync();
+        _toBridge.Reader.CancelPendingRead();
     }
 
     /// <summary>From now on nothing the bridge writes arrives, as when only one direction of a network is dead.</summary>
@@ -121,9 +147,17 @@ internal sealed class FakeAttachment : IRelayAttachment
     {
         foreach (var frame in frames)
         {
-            Unread += frame.Length;
+            Interlocked.Add(ref _unread, frame.Length);
             await _toBridge.Writer.WriteAsync(frame);
         }
+    }
+
+    /// <summary>Sends frames, and returns when the bridge has handled them and reads on, or has given the attachment up.</summary>
+    public async Task SendAndSettleAsync(Task givenUp, params byte[][] frames)
+    {
+        _drained = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        await SendAsync(frames);
+        await Task.WhenAny(_drained.Task, givenUp).WaitAsync(TimeSpan.FromSeconds(30));
     }
 
     /// <summary>Reads the bridge's HELLO and answers it.</summary>

@@ -35,8 +35,9 @@ internal sealed class RelayConversation : IAsyncDisposable
         return id;
     }
 
+    // Not stop_on_error: ipykernel then aborts whatever comes right behind an error, with or without a relay.
     public string Execute(string code) =>
-        Request("execute_request", $$"""{"code":{{JsonSerializer.Serialize(code)}},"silent":false,"store_history":true,"user_expressions":{},"allow_stdin":true,"stop_on_error":true}""");
+        Request("execute_request", $$"""{"code":{{JsonSerializer.Serialize(code)}},"silent":false,"store_history":true,"user_expressions":{},"allow_stdin":true,"stop_on_error":false}""");
 
     /// <summary>Reads on until an item is what is looked for.</summary>
     public async Task<T> UntilAsync<T>(Func<RelayItem, T?> what)

@@ -187,43 +187,55 @@ public sealed class RelayLinkTests : IAsyncDisposable
     [Fact]
     public async Task Silence_is_asked_about_and_then_ends_the_attachment()
     {
-        var link = Open(s_quick with { PingInterval = TimeSpan.FromMilliseconds(60) });
+        var time = new WatchedTime();
+        var interval = s_quick.PingInterval;
+        var link = Open(time: time);
         var changes = new List<RelayConnection>();
         link.ConnectionChanged += changes.Add;
         link.Start();
         var attachment = await (await _relay.NextAsync()).GreetAsync();
+        await time.PeriodicTimerAsync();
 
-        await attachment.FrameAsync(RelayFrameKind.Ping);
-        await attachment.SendAsync(RelayCodec.Encode(RelayFrameKind.Pong, 0, []));
-        await attachment.FrameAsync(RelayFrameKind.Ping);
+        for (var answered = 0; answered < 3; answered++)
+        {
+            time.Advance(interval);
+            await attachment.FrameAsync(RelayFrameKind.Ping);
+            await attachment.SendAndSettleAsync(Task.Delay(Timeout.Infinite), RelayCodec.Encode(RelayFrameKind.Pong, 0, []));
+        }
+
+        link.Connection.IsConnected.ShouldBeTrue();
+        time.Advance(interval * 3);
         await attachment.GivenUpAsync();
         await (await _relay.NextAsync()).GreetAsync();
         await WhenAsync(link, connection => connection.IsConnected);
 
         changes.Select(change => change.IsConnected).ShouldBe([true, false, true]);
-        changes[1].Reason!.ShouldContain("nothing was heard");
+        changes[1].Reason.ShouldBe("nothing was heard from the sandbox for 12 s");
+        changes[1].Since.ShouldBe(time.GetUtcNow());
     }
 
     [Fact]
     public async Task An_answer_that_does_not_come_ends_the_attachment_though_other_bytes_do()
     {
-        var link = Open(s_quick with { PingInterval = TimeSpan.FromMilliseconds(60) });
+        var time = new WatchedTime();
+        var link = Open(time: time);
         link.Start();
         var attachment = await (await _relay.NextAsync()).GreetAsync();
+        await time.PeriodicTimerAsync();
         attachment.Stall();
         link.Send(RelayChannel.Shell, Frames("never arrives"));
+        await attachment.Stuck.WaitAsync(TimeSpan.FromSeconds(30));
 
-        var number = 1ul;
-        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(20));
-        while (!attachment.IsDisposed)
+        var next = _relay.NextAsync();
+        var begin = time.GetUtcNow();
+        while (!next.IsCompleted)
         {
-            await attachment.SendAsync(RelayCodec.Encode(RelayFrameKind.Ping, 0, []));
-            (++number).ShouldBeLessThan(500ul);
-            await timer.WaitForNextTickAsync();
+            await attachment.SendAndSettleAsync(next, RelayCodec.Encode(RelayFrameKind.Ping, 0, []));
+            time.Advance(s_quick.PingInterval / 2);
         }
 
-        var second = await (await _relay.NextAsync()).GreetAsync();
-        await second.FrameAsync(RelayFrameKind.Bulk);
+        (time.GetUtcNow() - begin).ShouldBeGreaterThan(s_quick.PingInterval * 5);
+        await (await (await next).GreetAsync()).FrameAsync(RelayFrameKind.Bulk);
     }
 
     [Fact]
@@ -352,7 +364,8 @@ public sealed class RelayLinkTests : IAsyncDisposable
         }
     }
 
-    private RelayLink Open(RelayLinkOptions? options = null) => _link = new RelayLink(_relay.AttachAsync, options ?? s_quick, TimeProvider.System);
+    private RelayLink Open(RelayLinkOptions? options = null, TimeProvider? time = null) =>
+        _link = new RelayLink(_relay.AttachAsync, options ?? s_quick, time ?? TimeProvider.System);
 
     private static ReadOnlyMemory<byte>[] Frames(string text) => [Encoding.UTF8.GetBytes(text)];
 
@@ -389,5 +402,33 @@ public sealed class RelayLinkTests : IAsyncDisposable
         OnChanged(link.Connection);
         await changed.Task.WaitAsync(TimeSpan.FromSeconds(30));
         link.ConnectionChanged -= OnChanged;
+    }
+
+    /// <summary>A <see cref="FakeTime"/> that says when the watch of an attachment has begun to wait on it.</summary>
+    private sealed class WatchedTime : TimeProvider
+    {
+        private readonly FakeTime _time = new();
+        private readonly TaskCompletionSource _periodic = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public override long TimestampFrequency => _time.TimestampFrequency;
+
+        public Task PeriodicTimerAsync() => _periodic.Task.WaitAsync(TimeSpan.FromSeconds(30));
+
+        public void Advance(TimeSpan by) => _time.Advance(by);
+
+        public override DateTimeOffset GetUtcNow() => _time.GetUtcNow();
+
+        public override long GetTimestamp() => _time.GetTimestamp();
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            var timer = _time.CreateTimer(callback, state, dueTime, period);
+            if (period != Timeout.InfiniteTimeSpan)
+            {
+                _periodic.TrySetResult();
+            }
+
+            return timer;
+        }
     }
 }

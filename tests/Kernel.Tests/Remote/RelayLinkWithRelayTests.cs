@@ -159,7 +159,8 @@ public sealed class RelayLinkWithRelayTests
         await using var client = new RelayConversation(new RelayLink(relay.AttachAsync, s_options, TimeProvider.System));
         await client.StartAsync();
 
-        var id = client.Execute("import os\nprint('last', flush=True)\nos.kill(os.getpid(), 11)");
+        // The pause lets the text leave the kernel's process: what is still in its memory dies with it, relay or not.
+        var id = client.Execute("import os, time\nprint('last', flush=True)\ntime.sleep(0.1)\nos.kill(os.getpid(), 11)");
         var died = await client.EventAsync<KernelDied>();
 
         client.Text(id).ShouldBe("last\n");
