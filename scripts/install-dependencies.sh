@@ -23,6 +23,9 @@ debian_python() { /usr/bin/python3 -c "import sys, importlib.util as u; sys.exit
 
 probe() {
     missing=() reasons=()
+    need libstdc++6 "libstdc++.so.6, without which .NET does not start" library libstdc++.so.6
+    need libssl3 "OpenSSL 3: packages come over https" library libssl.so.3
+    need ca-certificates "certificates: packages come over https" test -s /etc/ssl/certs/ca-certificates.crt
     need libzmq5 "libzmq.so.5, the ZeroMQ library" library libzmq.so.5
     need runc "runc, which isolates the sandbox" command_ runc
     need python3-ipykernel "Python with ipykernel: the kernel that runs in the sandbox" debian_python ipykernel zmq
@@ -37,14 +40,15 @@ probe() {
     fi
 }
 
-if ! find_dotnet; then
-    die "the .NET SDK 10 is missing (no 'dotnet' that lists a 10.x SDK on PATH, in \$DOTNET_ROOT or ~/.dotnet).
+require_dotnet() { # after the packages, because the SDK itself needs some of them
+    find_dotnet || die "the .NET SDK 10 is missing (no 'dotnet' that lists a 10.x SDK on PATH, in \$DOTNET_ROOT or ~/.dotnet).
   Debian has no package of it. Install it with Microsoft's script and try again:
     curl -sSL https://dot.net/v1/dotnet-install.sh | bash -s -- --channel 10.0"
-fi
+}
 
 probe "$@"
 if [ ${#missing[@]} -eq 0 ]; then
+    require_dotnet
     exit 0
 fi
 
@@ -80,4 +84,5 @@ if [ ${#missing[@]} -ne 0 ]; then
     printf '  - %s\n' "${reasons[@]}" >&2
     die "still missing after the installation: see above. Please report this with the output of 'cat /etc/os-release'."
 fi
+require_dotnet
 say "all dependencies are installed"

@@ -55,6 +55,9 @@ internal sealed class Answers(KernelMessages messages)
     /// <summary>Whether a status message says idle.</summary>
     public static bool IsIdle(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => r.ValueTextEquals("idle"u8));
 
+    /// <summary>Whether a status message says busy.</summary>
+    public static bool IsBusy(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => r.ValueTextEquals("busy"u8));
+
     /// <summary>Whether a shutdown_request wants the kernel back.</summary>
     public static bool WantsRestart(JupyterMessage request) => Property(request, "restart"u8, static (ref r) => r.TokenType == JsonTokenType.True);
 

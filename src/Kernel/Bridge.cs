@@ -44,6 +44,7 @@ internal sealed class Bridge : IAsyncDisposable
     private readonly CancellationTokenSource _closing = new();
 
     private WaitingNotice? _waiting;
+    private string? _saidBusy;
     private CancellationTokenSource? _claiming;
     private IRemoteKernel? _remote;
     private Task _remoteLife = Task.CompletedTask;
@@ -158,6 +159,18 @@ internal sealed class Bridge : IAsyncDisposable
         }
     }
 
+    private void EndWaiting_NeedsLock()
+    {
+        if (_waiting is not { } waiting)
+        {
+            return;
+        }
+
+        waiting.Over();
+        _saidBusy = waiting.HasSpoken ? waiting.Cell.MessageId : null;
+        _waiting = null;
+    }
+
     private void OnWaiting(string why)
     {
         lock (_gate)
@@ -216,8 +229,7 @@ internal sealed class Bridge : IAsyncDisposable
     private void Arrived_NeedsLock(IRemoteKernel remote)
     {
         _kernelInfo.Learn(remote.KernelInfo);
-        _waiting?.Over();
-        _waiting = null;
+        EndWaiting_NeedsLock();
         _remote = remote;
         remote.Notice += OnNotice;
         foreach (var (channel, message) in _parked)
@@ -273,6 +285,13 @@ internal sealed class Bridge : IAsyncDisposable
 
     private void Pass_NeedsLock(JupyterChannel channel, JupyterMessage message)
     {
+        if (_saidBusy is not null && message.MessageType == "status" && message.ParentMessageId == _saidBusy && Answers.IsBusy(message))
+        {
+            // Said already, before the notice of what the cell waited for.
+            _saidBusy = null;
+            return;
+        }
+
         // Sent first, ticked off after: a failure in between must not leave a request unanswered.
         _clients.Send(channel, message);
         switch (channel)
@@ -309,6 +328,12 @@ internal sealed class Bridge : IAsyncDisposable
 
     private void RemoteEnded_NeedsLock(EndOfRemote end)
     {
+        if (_ended.Task.IsCompleted)
+        {
+            // We gave it up ourselves; that it is gone is what was wanted.
+            return;
+        }
+
         _log.Warning(end.Message);
         Fail_NeedsLock(end.Name, end.Message);
         End(new BridgeEnd(end.KernelDied ? EndReason.KernelDied : EndReason.SandboxLost, end.Message));
@@ -338,8 +363,7 @@ internal sealed class Bridge : IAsyncDisposable
         }
 
         _parked.RemoveAll(cells.Contains);
-        _waiting?.Over();
-        _waiting = null;
+        EndWaiting_NeedsLock();
         foreach (var (cellChannel, cell) in cells)
         {
             AnswerWithError_NeedsLock(cellChannel, cell, "KeyboardInterrupt", "Interrupted while waiting for a sandbox; the cell did not run.");
@@ -426,8 +450,7 @@ internal sealed class Bridge : IAsyncDisposable
 
     private void FailParked_NeedsLock(string name, string message)
     {
-        _waiting?.Over();
-        _waiting = null;
+        EndWaiting_NeedsLock();
         foreach (var (channel, request) in _parked)
         {
             if (request.MessageType == "kernel_info_request")
@@ -455,7 +478,11 @@ internal sealed class Bridge : IAsyncDisposable
 
     private void AnswerWithError_NeedsLock(JupyterChannel channel, JupyterMessage request, string name, string message)
     {
-        Publish_NeedsLock(_answers.Status(request, "busy"));
+        if (_saidBusy != request.MessageId)
+        {
+            Publish_NeedsLock(_answers.Status(request, "busy"));
+        }
+
         if (request.MessageType == "execute_request")
         {
             Publish_NeedsLock(_answers.Error(request, name, message));

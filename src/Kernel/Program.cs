@@ -1,5 +1,8 @@
 using System.CommandLine;
+using InterpreterKernel.Broker;
 using InterpreterKernel.Kernel.Commands;
+using InterpreterKernel.Kernel.Lifecycle;
+using InterpreterKernel.Sandbox;
 
 // The program consists of these commands. The first is the kernel itself, the second and third make it known to Jupyter, the
 // next look after it, and the last two are its daemons.
@@ -21,4 +24,25 @@ var root = new RootCommand(
     ServeCommand.Create(),
     BrokerCommand.Create(),
 };
-return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null }).ConfigureAwait(false);
+var parsed = root.Parse(args);
+if (parsed.Errors.Count > 0)
+{
+    foreach (var error in parsed.Errors)
+    {
+        await Console.Error.WriteLineAsync("interpreter-kernel: " + error.Message).ConfigureAwait(false);
+    }
+
+    await Console.Error.WriteLineAsync("interpreter-kernel --help shows what there is.").ConfigureAwait(false);
+    return ExitCodes.Usage;
+}
+
+try
+{
+    // Signals are each command's own business: what they end takes longer than a framework would give it.
+    return await parsed.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null, EnableDefaultExceptionHandler = false }).ConfigureAwait(false);
+}
+catch (Exception e) when (e is BrokerException or SandboxException or IOException or UnauthorizedAccessException)
+{
+    await Console.Error.WriteLineAsync("interpreter-kernel: " + e.Message).ConfigureAwait(false);
+    return ExitCodes.Failure;
+}

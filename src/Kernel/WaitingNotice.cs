@@ -9,7 +9,6 @@ namespace InterpreterKernel.Kernel;
 internal sealed class WaitingNotice : IDisposable
 {
     private readonly Lock _gate = new();
-    private readonly JupyterMessage _cell;
     private readonly IClients _clients;
     private readonly Answers _answers;
     private readonly ITimer _timer;
@@ -21,10 +20,25 @@ internal sealed class WaitingNotice : IDisposable
     /// <summary>Starts the second for <paramref name="cell"/>.</summary>
     public WaitingNotice(JupyterMessage cell, TimeSpan after, IClients clients, Answers answers, TimeProvider time)
     {
-        _cell = cell;
+        Cell = cell;
         _clients = clients;
         _answers = answers;
         _timer = time.CreateTimer(_ => Due(), null, after, Timeout.InfiniteTimeSpan);
+    }
+
+    /// <summary>The cell that waits.</summary>
+    public JupyterMessage Cell { get; }
+
+    /// <summary>Whether anything was shown; the cell's busy was said before it then.</summary>
+    public bool HasSpoken
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _shown;
+            }
+        }
     }
 
     /// <summary>What is waited for now.</summary>
@@ -49,7 +63,7 @@ internal sealed class WaitingNotice : IDisposable
         {
             if (!_over && _shown)
             {
-                _clients.Send(JupyterChannel.Iopub, _answers.ClearOutput(_cell));
+                _clients.Send(JupyterChannel.Iopub, _answers.ClearOutput(Cell));
             }
 
             _over = true;
@@ -74,8 +88,14 @@ internal sealed class WaitingNotice : IDisposable
     {
         if (_due && !_over)
         {
-            _shown = true;
-            _clients.Send(JupyterChannel.Iopub, _answers.Stream(_cell, _why + "\n"));
+            if (!_shown)
+            {
+                // Clients expect a cell's output between its busy and its idle.
+                _clients.Send(JupyterChannel.Iopub, _answers.Status(Cell, "busy"));
+                _shown = true;
+            }
+
+            _clients.Send(JupyterChannel.Iopub, _answers.Stream(Cell, _why + "\n"));
         }
     }
 }

@@ -46,4 +46,64 @@ public sealed class Files
     /// <summary>Writes a file from a stream, which is read to its end and not disposed.</summary>
     public Task WriteAsync(string path, Stream data, string? user = null, CancellationToken ct = default) =>
         FileTransfer.WriteAsync(_envd, path, new CopiedContent(data), user, ct);
+
+    /// <summary>Writes several files, one after the other; a failure leaves the ones before it written.</summary>
+    public async Task WriteAllAsync(IEnumerable<KeyValuePair<string, ReadOnlyMemory<byte>>> files, string? user = null, CancellationToken ct = default)
+    {
+        ArgumentNullException.ThrowIfNull(files);
+        foreach (var (path, data) in files)
+        {
+            await WriteAsync(path, data, user, ct);
+        }
+    }
+
+    /// <summary>What is in a directory; with a depth over 1, also what is in the directories below.</summary>
+    public Task<IReadOnlyList<FileEntry>> ListAsync(string path, int depth = 1, string? user = null, CancellationToken ct = default) =>
+        FilesystemCalls.ListAsync(_envd, path, depth, user, ct);
+
+    /// <summary>What there is at a path.</summary>
+    /// <exception cref="SandboxException"><see cref="SandboxFault.NotFound"/>: nothing.</exception>
+    public Task<FileEntry> GetInfoAsync(string path, string? user = null, CancellationToken ct = default) => FilesystemCalls.StatAsync(_envd, path, user, ct);
+
+    /// <summary>Whether there is anything at a path.</summary>
+    public async Task<bool> ExistsAsync(string path, string? user = null, CancellationToken ct = default)
+    {
+        try
+        {
+            await FilesystemCalls.StatAsync(_envd, path, user, ct);
+            return true;
+        }
+        catch (SandboxException e) when (e.Reason == SandboxFault.NotFound)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Makes a directory and those above it.</summary>
+    /// <returns>False when it was there already.</returns>
+    public Task<bool> MakeDirectoryAsync(string path, string? user = null, CancellationToken ct = default) =>
+        FilesystemCalls.MakeDirectoryAsync(_envd, path, user, ct);
+
+    /// <summary>Gives a file or directory another name or place.</summary>
+    public Task<FileEntry> MoveAsync(string source, string destination, string? user = null, CancellationToken ct = default) =>
+        FilesystemCalls.MoveAsync(_envd, source, destination, user, ct);
+
+    /// <summary>Removes a file, or a directory with all that is in it. That it is not there is no error.</summary>
+    public Task RemoveAsync(string path, string? user = null, CancellationToken ct = default) => FilesystemCalls.RemoveAsync(_envd, path, user, ct);
+
+    /// <summary>Watches a directory; returns when changes are seen from now on.</summary>
+    public Task<DirectoryWatch> WatchAsync(string path, bool recursive = false, string? user = null, CancellationToken ct = default) =>
+        DirectoryWatch.OpenAsync(_envd, path, recursive, user, ct);
+
+    /// <summary>An address that anyone can read a file at (HTTP GET). It is a secret for as long as it holds.</summary>
+    /// <param name="path">Which file.</param>
+    /// <param name="user">Whose home relative paths start at.</param>
+    /// <param name="lifetime">How long it holds. Default: as long as the sandbox.</param>
+    public Uri DownloadUrl(string path, string? user = null, TimeSpan? lifetime = null) => SignedUrl.Make(_envd, path, "read", user, lifetime);
+
+    /// <summary>An address that anyone can write a file at (HTTP POST of a form with one part, <c>file</c>). A secret, too.</summary>
+    /// <param name="path">Which file.</param>
+    /// <param name="user">Whose home relative paths start at.</param>
+    /// <param name="lifetime">How long it holds. Default: as long as the sandbox.</param>
+    public Uri UploadUrl(string path, string? user = null, TimeSpan? lifetime = null) => SignedUrl.Make(_envd, path, "write", user, lifetime);
 }

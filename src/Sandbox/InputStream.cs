@@ -89,6 +89,7 @@ public sealed class InputStream : IAsyncDisposable
                 throw Refusal();
             }
 
+            ct.ThrowIfCancellationRequested(); // nothing is sent yet, so nothing is harmed
             for (var at = 0; at < data.Length; at += MaxPiece)
             {
                 await SendAsync(data.Slice(at, Math.Min(MaxPiece, data.Length - at)), ct);
@@ -174,7 +175,6 @@ public sealed class InputStream : IAsyncDisposable
     // One envelope in one write and one flush, so that it leaves as one chunk and at once.
     private async ValueTask SendAsync(ReadOnlyMemory<byte> piece, CancellationToken ct)
     {
-        ct.ThrowIfCancellationRequested();
         var buffer = ArrayPool<byte>.Shared.Rent(InputEnvelope.MaxOverhead + piece.Length);
         try
         {
@@ -183,9 +183,13 @@ public sealed class InputStream : IAsyncDisposable
             // Not cancelled by token: that would cut the message somewhere. The whole request is dropped instead.
             await using (ct.UnsafeRegister(static abort => ((CancellationTokenSource)abort!).Cancel(), _abort))
             {
+                ct.ThrowIfCancellationRequested();
                 await _stream!.WriteAsync(buffer.AsMemory(0, length), CancellationToken.None);
                 await _stream.FlushAsync(CancellationToken.None);
             }
+
+            // The write may have been done just when the request was dropped under it.
+            _abort.Token.ThrowIfCancellationRequested();
         }
         catch (Exception e)
         {

@@ -153,9 +153,10 @@ public sealed class Sandbox : IAsyncDisposable
         if (!_connection.Debug)
         {
             await KnownAsync(
+                "Setting the lifetime",
                 async clock =>
                 {
-                    await SandboxLifecycle.SetTimeoutAsync(new ControlPlane(_connection), Id, timeout, clock);
+                    await SandboxLifecycle.SetTimeoutAsync(Api(), Id, timeout, clock);
                     return true;
                 },
                 ct);
@@ -165,7 +166,7 @@ public sealed class Sandbox : IAsyncDisposable
     /// <summary>What the service says about it.</summary>
     /// <exception cref="SandboxLostException">It is gone.</exception>
     public Task<SandboxInfo> GetInfoAsync(CancellationToken ct = default) =>
-        KnownAsync(clock => SandboxLifecycle.GetAsync(new ControlPlane(_connection), Id, clock), ct);
+        KnownAsync("Asking for its state", clock => SandboxLifecycle.GetAsync(Api(), Id, clock), ct);
 
     /// <summary>Whether it runs and its daemon answers.</summary>
     public Task<bool> IsRunningAsync(CancellationToken ct = default) => Commands.Envd.IsHealthyAsync(ct);
@@ -179,13 +180,13 @@ public sealed class Sandbox : IAsyncDisposable
     /// <returns>False when it was paused already.</returns>
     public Task<bool> PauseAsync(bool? keepMemory = null, CancellationToken ct = default) => _connection.Debug
         ? Task.FromResult(false)
-        : KnownAsync(clock => SandboxLifecycle.PauseAsync(new ControlPlane(_connection), Id, keepMemory, clock), ct);
+        : KnownAsync("Pausing", clock => SandboxLifecycle.PauseAsync(Api(), Id, keepMemory, clock), ct);
 
     /// <summary>Measurements of it, oldest first; empty when the service has none.</summary>
     public async Task<IReadOnlyList<SandboxMetrics>> GetMetricsAsync(
         DateTimeOffset? start = null, DateTimeOffset? end = null, CancellationToken ct = default) => _connection.Debug
         ? []
-        : await KnownAsync(clock => SandboxLifecycle.MetricsAsync(new ControlPlane(_connection), Id, start, end, clock), ct);
+        : await KnownAsync("Asking for metrics", clock => SandboxLifecycle.MetricsAsync(Api(), Id, start, end, clock), ct);
 
     /// <summary>The host name (no scheme) by which a port of it is reached from outside.</summary>
     public string GetHost(int port) => ServiceAddress.Host(_connection, Id, Domain, port);
@@ -224,11 +225,13 @@ public sealed class Sandbox : IAsyncDisposable
             ? new Sandbox(connection, body)
             : throw new SandboxException(SandboxFault.Protocol, $"{doing} failed: the service gave an id, a domain or a token that can't be used.");
 
+    private ControlPlane Api() => new(_connection, EnvdAccessToken, _trafficAccessToken);
+
     private static Sandbox DebugSandbox(SandboxConnection connection) =>
         new(connection, new SandboxBody { SandboxId = DebugId, EnvdVersion = "99.99.99" });
 
     // A sandbox that we hold an object of did exist: that the service does not know it means that it is gone.
-    private async Task<T> KnownAsync<T>(Func<CallClock, Task<T>> call, CancellationToken ct)
+    private async Task<T> KnownAsync<T>(string doing, Func<CallClock, Task<T>> call, CancellationToken ct)
     {
         using var clock = new CallClock(_connection, ct);
         try
@@ -237,7 +240,7 @@ public sealed class Sandbox : IAsyncDisposable
         }
         catch (SandboxException e) when (e.Reason == SandboxFault.NotFound)
         {
-            throw Failure.Lost(Id, "The call", e.ServiceMessage, e);
+            throw Failure.Lost(Id, doing, e.ServiceMessage, e);
         }
     }
 }

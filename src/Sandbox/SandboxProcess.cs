@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using InterpreterKernel.Protocol.Connect;
 using InterpreterKernel.Sandbox.Http;
 using InterpreterKernel.Sandbox.Processes;
 
@@ -15,12 +14,12 @@ namespace InterpreterKernel.Sandbox;
 public sealed class SandboxProcess : IAsyncDisposable
 {
     private readonly EnvdClient _envd;
-    private readonly ProcessEventStream _events;
+    private readonly EnvelopeStream _events;
     private readonly bool _hasTerminal;
     private readonly string? _user;
     private ProcessOutput.Ended? _ended;
 
-    private SandboxProcess(EnvdClient envd, ProcessEventStream events, uint pid, bool hasTerminal, string? user)
+    private SandboxProcess(EnvdClient envd, EnvelopeStream events, uint pid, bool hasTerminal, string? user)
     {
         _envd = envd;
         _events = events;
@@ -39,12 +38,12 @@ public sealed class SandboxProcess : IAsyncDisposable
         EnvdClient envd, string method, byte[] envelope, string doing, string? user, TimeSpan? timeout, bool hasTerminal, CancellationToken ct)
     {
         using var clock = new CallClock(envd.Connection, ct);
-        ProcessEventStream? events = null;
+        EnvelopeStream? events = null;
         try
         {
             var response = await envd.OpenStreamAsync(method, envelope, ConnectContent.Stream, doing, user, timeout, clock.Token);
-            events = await ProcessEventStream.OpenAsync(response, envd.Connection, clock.Token);
-            var first = await events.ReadAsync(clock.Token)
+            events = await EnvelopeStream.OpenAsync(response, envd.Connection, clock.Token);
+            var first = await NextEventAsync(events, clock.Token)
                 ?? throw new InvalidDataException("the stream ended before the process started");
             if (first.Kind != ProcessEventKind.Start)
             {
@@ -146,7 +145,7 @@ public sealed class SandboxProcess : IAsyncDisposable
     {
         try
         {
-            var e = await _events.ReadAsync(stop) ?? throw new InvalidDataException("the stream ended without telling how the process ended");
+            var e = await NextEventAsync(_events, stop) ?? throw new InvalidDataException("the stream ended without telling how the process ended");
             return e.Kind switch
             {
                 ProcessEventKind.Stdout => new ProcessOutput.Stdout(e.Data),
@@ -162,43 +161,28 @@ public sealed class SandboxProcess : IAsyncDisposable
         }
         catch (Exception e)
         {
-            throw await ExplainAsync(e, caller);
+            throw await _events.ExplainAsync(
+                e,
+                _envd,
+                $"Reading the output of process {Pid}",
+                "The process may still run: connect to it by its pid. What it prints meanwhile is lost.",
+                caller);
         }
     }
 
-    private async Task<Exception> ExplainAsync(Exception e, CancellationToken caller)
+    // Keepalives have done their work by arriving; events that only a newer daemon knows are not for us.
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    private static async ValueTask<ProcessEvent?> NextEventAsync(EnvelopeStream events, CancellationToken stop)
     {
-        var doing = $"Reading the output of process {Pid}";
-        var closed = _events.Closed.IsCancellationRequested;
-        var silent = _events.Silence.IsCancellationRequested;
-        await _events.DisposeAsync();
-        if (caller.IsCancellationRequested)
+        while (await events.ReadAsync(stop) is { } message)
         {
-            return new OperationCanceledException($"{doing} was cancelled; the process runs on.", e, caller);
+            var e = ProcessEvent.Parse(message);
+            if (e.Kind is not (ProcessEventKind.Keepalive or ProcessEventKind.Unknown))
+            {
+                return e;
+            }
         }
 
-        if (closed)
-        {
-            return new ObjectDisposedException(nameof(SandboxProcess), $"{doing} ended, because the stream was disposed; the process runs on.");
-        }
-
-        if (e is StreamEndedException { Error: var error })
-        {
-            var failure = Failure.OfConnect(error, doing, null, _envd.Secrets);
-            return error.Code == ConnectCode.Unavailable ? await _envd.WithProbeAsync(failure, doing) : failure;
-        }
-
-        if (silent)
-        {
-            return Failure.Unreachable(
-                $"{doing} failed: {_envd.Where} was silent for {Failure.Seconds(_events.SilenceLimit)}, though it was asked for a sign of life every {Failure.Seconds(_envd.Connection.KeepaliveInterval)}. "
-                + "The process may still run: connect to it by its pid. What it printed since is lost.");
-        }
-
-        var broken = e is IOException or HttpRequestException or OperationCanceledException
-            ? Failure.Unreachable(
-                $"{doing} failed: the connection to {_envd.Where} broke ({e.GetBaseException().Message}). The process may still run: connect to it by its pid. What it prints meanwhile is lost.", e)
-            : Failure.OfBrokenConnection(e, doing, _envd.Where);
-        return await _envd.WithProbeAsync(broken, doing);
+        return null;
     }
 }

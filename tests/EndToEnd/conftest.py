@@ -41,6 +41,7 @@ def limited(item, what, seconds):
     def over(*_):
         raise TimeoutError(f"{what} of {item.name} took more than {seconds} s")
 
+    seconds = kernels.patience(seconds)
     before = signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -128,6 +129,7 @@ def resting(site):
 @pytest.fixture(autouse=True)
 def nothing_left(site, resting):
     """Every test ends with the machine as it was."""
+    resting.allow_what_is_there()  # what an earlier test left is that test's failure, not this one's
     yield
     left = resting.left()
     if site.sandboxed and site.used() != 0:

@@ -144,8 +144,15 @@ def brokers(site):
     return [process for process in processes_of(site) if re.search(r"interpreter-kernel broker\b", process.command)]
 
 
+def patience(seconds):
+    """A time limit for this moment: longer only while the machine has far more to do than it has processors."""
+    load = os.getloadavg()[0] / os.cpu_count()
+    return seconds * (load if load > 2 else 1)
+
+
 def eventually(check, seconds, every=0.05):
     """Waits until check() is true, and returns how long that took; fails after `seconds`."""
+    seconds = patience(seconds)
     since = time.monotonic()
     while not check():
         assert time.monotonic() - since < seconds, f"not within {seconds} s: {check.__doc__ or getattr(check, '__name__', check)}"
@@ -228,6 +235,16 @@ class Kernel:
         while (result := self.result(self.client.execute(code, **options), timeout)).status == "aborted" and time.monotonic() < deadline:
             pass
         return result
+
+    def begin(self, code, timeout=60):
+        """Sends a cell and returns its request once it runs."""
+        request = self.client.execute(code, allow_stdin=False)
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.client.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+            if message["parent_header"].get("msg_id") == request and message["msg_type"] == "execute_input":
+                time.sleep(0.3)  # the kernel says so just before it runs the code
+                return request
 
     def result(self, request, timeout=60):
         """The reply to a request and its outputs, up to both the reply and idle."""
@@ -380,12 +397,29 @@ class WireClient:
         return frames
 
     def reply(self, request, channel="shell", timeout=60):
+        """The reply to a request; those to others that come before it are passed over."""
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             frames = self.receive(channel, left)
             if frames is not None and frames.parent.get("msg_id") == request:
                 return frames
         raise AssertionError(f"no reply to {request} on {channel} within {timeout} s")
+
+    def replies(self, count, timeout=60):
+        """The next replies on shell in the order in which they arrive."""
+        found = [self.receive("shell", timeout) for _ in range(count)]
+        assert None not in found, f"only {found.index(None)} of {count} replies within {timeout} s"
+        return found
+
+    def began(self, request, timeout=60):
+        """Returns once a cell runs."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            frames = self.receive("iopub", left)
+            if frames is not None and frames.parent.get("msg_id") == request and frames.type == "execute_input":
+                time.sleep(0.3)  # the kernel says so just before it runs the code
+                return
+        raise AssertionError(f"{request} did not begin within {timeout} s")
 
     def outputs(self, request, timeout=60):
         """The iopub messages of a request up to and with idle."""

@@ -62,7 +62,7 @@ def test_help_names_the_commands_and_the_exit_codes(site):
 
 def test_an_unknown_command_is_an_error(site):
     done = site.run("frobnicate")
-    assert done.returncode != 0 and done.stdout == "" and "frobnicate" in done.stderr
+    assert done.returncode == 2 and done.stdout == "" and "frobnicate" in done.stderr
 
 
 def test_results_are_on_stdout_and_nothing_else_is(site, kernel):

@@ -162,8 +162,13 @@ public sealed class BridgeTests : IAsyncDisposable
         _waiting("Place 1 in the queue");
         _waiting("Place 1 in the queue");
         await ArriveAsync();
-        (await _clients.NextAsync(3)).ShouldBe(
-            ["Iopub stream Place 2 in the queue <a>", "Iopub stream Place 1 in the queue <a>", "Iopub clear_output  <a>"]);
+        (await _clients.NextAsync(4)).ShouldBe(
+        [
+            "Iopub status busy <a>", "Iopub stream Place 2 in the queue <a>", "Iopub stream Place 1 in the queue <a>", "Iopub clear_output  <a>",
+        ]);
+        _remote.Say(JupyterChannel.Iopub, "status", "a", """{"execution_state":"busy"}""");
+        _remote.Say(JupyterChannel.Iopub, "status", "a", """{"execution_state":"idle"}""");
+        (await _clients.NextAsync(1)).ShouldBe(["Iopub status idle <a>"], "busy is said once");
         _clients.NothingMore().ShouldBeTrue();
     }
 

@@ -37,7 +37,7 @@ class Bridge:
         self.received = {"bulk": 0, "urgent": 0}
         self.sent = {"bulk": [], "urgent": []}          # (number, frame)
         self.inbox, self.pieces = bytearray(), []
-        self.items = []                                 # ("event", dict) | (channel, frames), in the order they came
+        self.items = []                                 # ("event", dict) | (channel, frames, Message), in the order they came
         self.duplicates = 0
         self.acknowledging = True
         self.frames_read = []                           # kinds, for tests about order
@@ -124,7 +124,12 @@ class Bridge:
             else:
                 if kind == relay.BULK:
                     payload, self.pieces = b"".join(self.pieces) + payload, []
-                self.items.append(relay.decode_message(payload))
+                channel, frames = relay.decode_message(payload)
+                try:
+                    message = Message(channel, frames)
+                except (ValueError, RecursionError):
+                    message = None                      # the relay passes on what it need not understand
+                self.items.append((channel, frames, message))
 
     def acknowledge(self):
         try:
@@ -147,12 +152,11 @@ class Bridge:
         content.setdefault("bulk", self.numbers.get("bulk", 0))
         self.put("urgent", relay.COMMAND, json.dumps({"op": op, **content}).encode())
 
-    def send(self, channel, frames, urgent=None):
-        payload = relay.encode_message(channel, frames)
-        if urgent if urgent is not None else channel in (relay.CONTROL, relay.STDIN, relay.INTERRUPT):
-            self.put("urgent", relay.URGENT, payload)
+    def send(self, channel, frames):
+        pieces = list(relay.encode_message(channel, frames))
+        if channel in (relay.CONTROL, relay.STDIN, relay.INTERRUPT):
+            self.put("urgent", relay.URGENT, *pieces)
             return
-        pieces = [payload[at:at + relay.PIECE] for at in range(0, len(payload), relay.PIECE)]
         for piece in pieces[:-1]:
             self.put("bulk", relay.BULK_PART, piece)
         self.put("bulk", relay.BULK, pieces[-1])
@@ -183,17 +187,17 @@ class Bridge:
         self.items.remove(item)
         return item[1]
 
-    def messages(self, parent=None, channel=None, kind=None):
-        for item in list(self.items):
+    def messages(self, parent=None, channel=None, kind=None, newest_first=False):
+        for item in reversed(self.items) if newest_first else list(self.items):
             if item[0] == "event":
                 continue
-            message = Message(*item)
-            if (parent in (None, message.parent.get("msg_id")) and channel in (None, message.channel)
+            message = item[2]
+            if message is not None and (parent in (None, message.parent.get("msg_id")) and channel in (None, message.channel)
                     and kind in (None, message.kind)):
                 yield message
 
     def reply(self, msg_id, timeout=PATIENCE):
-        return self.read_until(lambda: next(self.messages(msg_id, relay.SHELL), None), timeout)
+        return self.read_until(lambda: next(self.messages(msg_id, relay.SHELL, newest_first=True), None), timeout)
 
     def text(self, msg_id):
         return "".join(m.content["text"] for m in self.messages(msg_id, relay.IOPUB, "stream"))
@@ -222,7 +226,7 @@ class Message:
     def __init__(self, channel, frames):
         at = frames.index(b"<IDS|MSG>")
         self.channel, self.identities, self.signature = channel, frames[:at], frames[at + 1]
-        self.header, self.parent, self.metadata, self.content = (json.loads(frame) for frame in frames[at + 2:at + 6])
+        self.header, self.parent, self.metadata, self.content = (json.loads(bytes(frame)) for frame in frames[at + 2:at + 6])
         self.buffers, self.kind = frames[at + 6:], self.header["msg_type"]
 
 

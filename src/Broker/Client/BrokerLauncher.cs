@@ -55,19 +55,23 @@ public sealed class BrokerLauncher
             {
                 using (taken)
                 {
-                    // Whoever had the lock before us may have brought it up.
+                    // Whoever had the lock before us may have brought it up. And what we launch may serve and be told to
+                    // go before we look, or leave the field to one that is just going: then the loop begins again.
                     if (!await BrokerApp.AnswersAsync(_directory, cancellation))
                     {
                         await LaunchAsync(cancellation);
                     }
+                }
 
+                if (await BrokerApp.AnswersAsync(_directory, cancellation))
+                {
                     return;
                 }
             }
 
             if (_time.GetElapsedTime(started) > _patience + _patience)
             {
-                throw NotStarted($"another process has been launching it for {_time.GetElapsedTime(started).TotalSeconds:0} s", 0);
+                throw NotStarted($"none has answered for {_time.GetElapsedTime(started).TotalSeconds:0} s, though it was launched here or by another process", 0);
             }
 
             await Task.Delay(TimeSpan.FromMilliseconds(20), _time, cancellation);
@@ -93,6 +97,9 @@ public sealed class BrokerLauncher
 
         start.Environment[RuntimeDirectory.Variable] = _directory.Path;
         start.Environment[LaunchSignal.Variable] = "3";
+
+        // A runtime that is killed leaves its debugger's pipes in the temporary directory; without them there is nothing to leave.
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
         foreach (var name in s_notInherited)
         {
             start.Environment.Remove(name);
@@ -110,8 +117,7 @@ public sealed class BrokerLauncher
             throw NotStarted($"it does not serve after {_patience.TotalSeconds:0} s", logStart);
         }
 
-        // It may also have found another one at work; then it is the answer that counts.
-        if (line != LaunchSignal.ReadyLine || !await BrokerApp.AnswersAsync(_directory, cancellation))
+        if (line != LaunchSignal.ReadyLine)
         {
             throw NotStarted("it ended at once", logStart);
         }

@@ -86,6 +86,10 @@ public sealed class Claim : IAsyncDisposable
         {
             return BrokerGone(ready, $"it has shown no sign of life for {s_longestSilence.TotalSeconds:0} s");
         }
+        catch (ObjectDisposedException)
+        {
+            return BrokerGone(ready, "this claim was closed here");
+        }
         catch (Exception e) when (e is IOException or HttpRequestException or JsonException)
         {
             return BrokerGone(ready, e.Message);

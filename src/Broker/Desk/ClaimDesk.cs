@@ -100,6 +100,9 @@ internal sealed class ClaimDesk : IDisposable
     /// <summary>Closes the desk if it has no claims; answers how many it has.</summary>
     public int CloseIfIdle() => _book.CloseIfIdle();
 
+    /// <summary>Takes no more claims.</summary>
+    public void Close() => _book.Close();
+
     /// <summary>Ends all claims at once and waits for the kills, but not longer than <paramref name="bound"/>.</summary>
     /// <returns>How many sandboxes may still be there.</returns>
     public async Task<int> StopAsync(TimeSpan bound)

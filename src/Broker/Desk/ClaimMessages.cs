@@ -6,9 +6,9 @@ internal static class ClaimMessages
     public static ClaimEvent Lost(Loss loss)
     {
         var what = loss.Reason == ClaimReasons.Expired
-            ? "The sandbox is gone: its lease ran out before it could be renewed (the machine slept, the service was out of reach, or the plan's longest lifetime is over)."
-            : "The sandbox is gone: somebody else killed it, or the service lost it.";
-        return Make(ClaimEvents.Lost, loss.Reason, $"{what}{(loss.Trouble is null ? "" : $" {loss.Trouble}.")} Variables and files in it are lost; a new sandbox can be had at once.");
+            ? "The sandbox is gone: its lease ran out before it could be renewed (the machine slept, the service was out of reach)."
+            : "The sandbox is gone: somebody else killed it, the service lost it, or the plan allows no longer life.";
+        return Make(ClaimEvents.Lost, loss.Reason, $"{what} It had lived for {Math.Floor(loss.Lived.TotalHours):0}:{loss.Lived:mm\\:ss}.{(loss.Trouble is null ? "" : $" {loss.Trouble}.")} Variables and files in it are lost; a new sandbox can be had at once.");
     }
 
     /// <summary>The broker itself ended the claim.</summary>

@@ -200,7 +200,7 @@ internal sealed class HeldSandbox
     private void Lose(string id, string reason, string? trouble)
     {
         _log.SandboxLost(id, reason);
-        _lost.TrySetResult(new Loss(reason, trouble));
+        _lost.TrySetResult(new Loss(reason, trouble, _time.GetUtcNow() - Stage.Started.GetValueOrDefault()));
     }
 
     private async Task KillAsync(string id, DateTimeOffset surelyGone)
@@ -296,4 +296,5 @@ internal sealed record Creation(CreatedSandbox? Sandbox, ServiceException? Fault
 
 /// <param name="Reason">One of <see cref="ClaimReasons"/>.</param>
 /// <param name="Trouble">What went wrong before, if something did.</param>
-internal sealed record Loss(string Reason, string? Trouble);
+/// <param name="Lived">How long the sandbox was there.</param>
+internal sealed record Loss(string Reason, string? Trouble, TimeSpan Lived);

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Microsoft.Win32.SafeHandles;
 
 namespace InterpreterKernel.Broker;
 
@@ -9,26 +10,19 @@ namespace InterpreterKernel.Broker;
 /// </summary>
 internal sealed class FileLock : IDisposable
 {
-    private readonly FileStream _file;
+    private readonly SafeFileHandle _file;
 
-    private FileLock(FileStream file) => _file = file;
+    private FileLock(SafeFileHandle file) => _file = file;
 
     /// <summary>Takes the lock, or answers null when another process has it.</summary>
     public static FileLock? TryTake(string path)
     {
-        var file = new FileStream(path, new FileStreamOptions
-        {
-            Mode = FileMode.OpenOrCreate,
-            Access = FileAccess.ReadWrite,
-            // .NET itself locks files opened with less sharing than this.
-            Share = FileShare.ReadWrite | FileShare.Delete,
-            BufferSize = 0,
-            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-        });
+        // Not a FileStream: that takes a lock of its own with the same call, whatever sharing it is told.
+        var file = Posix.OpenOrCreate(path);
         int error;
         do
         {
-            if (Posix.Flock(file.SafeFileHandle, Posix.LockExclusive | Posix.LockNonBlocking) == 0)
+            if (Posix.Flock(file, Posix.LockExclusive | Posix.LockNonBlocking) == 0)
             {
                 return new FileLock(file);
             }
@@ -67,8 +61,8 @@ internal sealed class FileLock : IDisposable
     /// <summary>Writes who holds the lock, for people who look into the file.</summary>
     public void Sign(string text)
     {
-        _file.SetLength(0);
-        _file.Write(Encoding.UTF8.GetBytes(text));
+        RandomAccess.SetLength(_file, 0);
+        RandomAccess.Write(_file, Encoding.UTF8.GetBytes(text), 0);
     }
 
     public void Dispose() => _file.Dispose();

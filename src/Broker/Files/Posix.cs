@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace InterpreterKernel.Broker;
 
@@ -11,6 +12,9 @@ internal static partial class Posix
     public const int ErrorWouldBlock = 11;
     public const int ErrorInterrupted = 4;
 
+    private const int OpenReadWrite = 2;
+    private const int OpenCreate = 0x40;
+    private const int OpenCloseOnExec = 0x80000;
     private const int AtFileDescriptorWorkingDirectory = -100;
     private const int AtSymlinkNoFollow = 0x100;
     private const uint StatxBasic = 0x7ff;
@@ -18,6 +22,15 @@ internal static partial class Posix
     private const int CloseOnExec = 1;
     private const int SolSocket = 1;
     private const int SoPeerCredentials = 17;
+
+    /// <summary>Opens a file of ours for reading and writing; it is not inherited by other programs.</summary>
+    public static SafeFileHandle OpenOrCreate(string path)
+    {
+        var descriptor = Open(path, OpenReadWrite | OpenCreate | OpenCloseOnExec, 0x180);
+        return descriptor >= 0
+            ? new SafeFileHandle(descriptor, ownsHandle: true)
+            : throw new IOException($"{path} cannot be opened: {Marshal.GetLastPInvokeErrorMessage()}");
+    }
 
     [LibraryImport("libc", EntryPoint = "geteuid")]
     public static partial uint EffectiveUserId();
@@ -61,6 +74,10 @@ internal static partial class Posix
             return null;
         }
     }
+
+    // open is variadic; its mode is passed like any other integer on the 64-bit Linux ABIs.
+    [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]
+    private static partial int Open(string path, int flags, uint mode);
 
     [LibraryImport("libc", EntryPoint = "statx", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]
     private static partial int Statx(int directory, string path, int flags, uint mask, out StatxResult result);

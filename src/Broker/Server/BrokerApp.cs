@@ -111,8 +111,9 @@ public sealed class BrokerApp : IAsyncDisposable
             readiness?.Ready();
             return 0;
         }
-        catch (BrokerException e)
+        catch (Exception e) when (e is BrokerException or IOException or UnauthorizedAccessException or SocketException)
         {
+            // The launcher shows the end of what we said, so it is one line and not a stack.
             await Console.Error.WriteLineAsync(e.Message);
             return 1;
         }

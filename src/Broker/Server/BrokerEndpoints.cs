@@ -122,6 +122,8 @@ internal sealed class BrokerEndpoints(ClaimDesk desk, TimeProvider time, Action<
             return;
         }
 
+        // Before the answer: whoever claims after it has come gets the next broker, not this one's last breath.
+        desk.Close();
         context.Response.StatusCode = 202;
         await context.Response.CompleteAsync();
         shutDown("asked to");

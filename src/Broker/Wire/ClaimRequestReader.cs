@@ -25,6 +25,11 @@ internal sealed class ClaimRequestReader
             var request = reader.ReadClaim(document.RootElement);
             return reader._faults.Count == 0 ? (request, []) : (null, reader._faults);
         }
+        catch (InvalidOperationException)
+        {
+            // Half a surrogate pair, written as an escape: valid JSON, but no text.
+            return (null, [new RequestFault("", "not Unicode text")]);
+        }
         catch (JsonException e)
         {
             return (null, [new RequestFault("", string.Create(CultureInfo.InvariantCulture, $"not JSON (line {e.LineNumber + 1}, byte {e.BytePositionInLine + 1})"))]);

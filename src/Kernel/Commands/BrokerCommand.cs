@@ -1,7 +1,6 @@
 using System.CommandLine;
 using InterpreterKernel.Broker;
 using InterpreterKernel.SandboxHost;
-using Microsoft.Extensions.Logging;
 
 namespace InterpreterKernel.Kernel.Commands;
 

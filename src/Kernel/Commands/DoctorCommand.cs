@@ -66,7 +66,7 @@ internal static class DoctorCommand
     {
         try
         {
-            return new DoctorCheck("libzmq", true, true, ZeroMqLibrary.Version().ToString(), null);
+            return new DoctorCheck("libzmq", true, true, $"{ZeroMqLibrary.Version} ({ZeroMqLibrary.Location})", null);
         }
         catch (Exception e) when (e is DllNotFoundException or ZeroMqException)
         {

@@ -88,13 +88,16 @@ internal static class InstallCommand
             writer.WriteString("display_name", displayName ?? DisplayName(remoteSpec, language));
             writer.WriteString("language", language);
             writer.WriteString("interrupt_mode", "message");
+            writer.WriteStartObject("env");
+
+            // A runtime that is killed leaves its debugger's pipes in the temporary directory; without them there is nothing to leave.
+            writer.WriteString("DOTNET_EnableDiagnostics", "0");
             if (DotnetRoot() is { } root)
             {
-                writer.WriteStartObject("env");
                 writer.WriteString("DOTNET_ROOT", root);
-                writer.WriteEndObject();
             }
 
+            writer.WriteEndObject();
             writer.WriteStartObject("metadata");
 
             // Without it JupyterLab hides the debugger's button (jupyter-wire.md section 3.3).

@@ -67,7 +67,7 @@ internal static class KernelCommand
             // 3. The bridge between the two ends.
             var kept = KernelInfoCache.Open(CacheDirectory(), remotes.Identity, log);
             await using var running = bridge = new Bridge(
-                new SocketClients(sockets), connect, kept, new Answers(new KernelMessages(session, "kernel", time)), time, log);
+                sockets, connect, kept, new Answers(new KernelMessages(session, "kernel", time)), time, log);
             ready.Set();
 
             // 4. What ends or interrupts it from outside.
@@ -128,15 +128,5 @@ internal static class KernelCommand
             ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache")
             : Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData);
         return Path.IsPathRooted(local) ? Path.Combine(local, "interpreter-kernel") : null;
-    }
-
-    /// <summary>The sockets as the bridge sees them.</summary>
-    private sealed class SocketClients(JupyterSockets sockets) : IClients
-    {
-        public Task FirstSubscriber => sockets.FirstSubscriber;
-
-        public void Send(JupyterChannel channel, JupyterMessage message) => sockets.Send(channel, message);
-
-        public ValueTask WaitForRoomAsync(CancellationToken cancellationToken) => sockets.WaitForRoomAsync(cancellationToken);
     }
 }

@@ -64,12 +64,13 @@ internal static class ServeCommand
             ended.TrySetResult();
         }
 
+        var state = Path.Combine(directory.Path, $"serve-{address.Port}");
         try
         {
             await using var app = await SandboxHostApp.StartAsync(
                 EmbeddedHost.Options(directory, settings, python?.Path) with
                 {
-                    StateDirectory = Path.Combine(directory.Path, $"serve-{address.Port}"),
+                    StateDirectory = state,
                     UnixSocket = null,
                     ListenUrl = address,
                     ApiKey = key,
@@ -86,6 +87,14 @@ internal static class ServeCommand
         {
             await Console.Error.WriteLineAsync("interpreter-kernel: " + e.Message).ConfigureAwait(false);
             return ExitCodes.Failure;
+        }
+        finally
+        {
+            // Only when it is empty: a sandbox that would not go is what sweep is for.
+            if (Directory.Exists(state) && !Directory.EnumerateFileSystemEntries(state).Any())
+            {
+                Directory.Delete(state);
+            }
         }
     }
 

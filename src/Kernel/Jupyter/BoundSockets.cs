@@ -23,11 +23,15 @@ internal sealed class BoundSockets : IDisposable
         (JupyterChannel.Iopub, ZeroMqSocketType.XPub),
         (JupyterChannel.Control, ZeroMqSocketType.Router),
         (JupyterChannel.Stdin, ZeroMqSocketType.Router),
-        (JupyterChannel.Heartbeat, ZeroMqSocketType.Rep),
+
+        // Not a REP: its state of "must answer first" is one that a peer with broken requests can leave it in.
+        (JupyterChannel.Heartbeat, ZeroMqSocketType.Router),
     ];
 
     private readonly ZeroMqContext _context = new();
     private readonly Dictionary<JupyterChannel, ZeroMqSocket> _sockets = [];
+
+    private readonly List<string> _ipcFiles = [];
 
     private BoundSockets()
     {
@@ -68,9 +72,16 @@ internal sealed class BoundSockets : IDisposable
 
     public void Dispose() => Close(TimeSpan.Zero);
 
-    /// <summary>Closes whatever is still open, waiting up to <paramref name="linger"/> for messages to leave. libzmq removes its ipc files itself.</summary>
+    /// <summary>Closes whatever is still open, waiting up to <paramref name="linger"/> for messages to leave.</summary>
     internal void Close(TimeSpan linger)
     {
+        // libzmq leaves the files of its ipc sockets behind. They go first: once we are closed, they may be a successor's.
+        foreach (var path in _ipcFiles)
+        {
+            File.Delete(path);
+        }
+
+        _ipcFiles.Clear();
         foreach (var socket in _sockets.Values)
         {
             socket.Set(ZeroMqOption.Linger, (int)linger.TotalMilliseconds);
@@ -83,7 +94,8 @@ internal sealed class BoundSockets : IDisposable
 
     private void Add(JupyterChannel channel, ZeroMqSocketType type, ConnectionFile file, JupyterSocketsOptions options)
     {
-        var largest = type == ZeroMqSocketType.Router ? options.MaxMessageBytes : SmallMessage;
+        var isSmall = channel is JupyterChannel.Iopub or JupyterChannel.Heartbeat;
+        var largest = isSmall ? SmallMessage : options.MaxMessageBytes;
         var socket = _context.CreateSocket(type, largest);
         _sockets.Add(channel, socket);
 
@@ -98,20 +110,23 @@ internal sealed class BoundSockets : IDisposable
             socket.Set(ZeroMqOption.Ipv6, 1);
         }
 
-        switch (type)
+        if (type == ZeroMqSocketType.Router)
         {
-            case ZeroMqSocketType.Router:
-                // A reconnecting client takes its identity over; and replies are never dropped for their number.
-                socket.Set(ZeroMqOption.RouterHandover, 1);
-                socket.Set(ZeroMqOption.SendHighWaterMark, 0);
-                break;
-            case ZeroMqSocketType.XPub:
-                socket.Set(ZeroMqOption.SendHighWaterMark, IopubHighWaterMark);
-                socket.Set(ZeroMqOption.XPubNoDrop, 1);
-                socket.Set(ZeroMqOption.XPubVerboser, 1);
-                break;
-            default:
-                break;
+            // A reconnecting client takes its identity over.
+            socket.Set(ZeroMqOption.RouterHandover, 1);
+        }
+
+        if (!isSmall)
+        {
+            // Replies are never dropped for their number.
+            socket.Set(ZeroMqOption.SendHighWaterMark, 0);
+        }
+
+        if (channel == JupyterChannel.Iopub)
+        {
+            socket.Set(ZeroMqOption.SendHighWaterMark, IopubHighWaterMark);
+            socket.Set(ZeroMqOption.XPubNoDrop, 1);
+            socket.Set(ZeroMqOption.XPubVerboser, 1);
         }
 
         if (file is { CurvePublicKey: { } publicKey, CurveSecretKey: { } secretKey })
@@ -122,5 +137,9 @@ internal sealed class BoundSockets : IDisposable
         }
 
         socket.Bind(file.EndpointOf(channel));
+        if (file.Transport == JupyterTransport.Ipc)
+        {
+            _ipcFiles.Add(file.EndpointOf(channel)["ipc://".Length..]);
+        }
     }
 }

@@ -41,10 +41,12 @@ internal sealed class HeartbeatEcho : IDisposable
                     break;
                 }
 
-                // A REP socket must answer before it can take the next one, also what it threw away as too large.
                 while (_socket.TryReceive(out var ping) is var received && received != ZeroMqReceived.Nothing)
                 {
-                    _socket.TrySend(received == ZeroMqReceived.Message ? ping : [ReadOnlyMemory<byte>.Empty]);
+                    if (received == ZeroMqReceived.Message)
+                    {
+                        _socket.TrySend(ping);
+                    }
                 }
             }
         }

@@ -28,11 +28,12 @@ internal sealed class IopubPublisher
     private readonly Action _released;
     private readonly Action<string> _log;
     private readonly Queue<OutgoingMessage> _spool = new();
-    private readonly List<InFlight> _writtenOff = [];
-    private InFlight _inFlight;
+    private readonly List<HeldMessages> _writtenOff = [];
+    private HeldMessages _inFlight;
     private long _spoolBytes;
     private int _subscriptions;
     private bool _lossy;
+    private int _window;
     private bool _mayLose;
     private bool _blocked;
     private long _stalledSince;
@@ -48,7 +49,7 @@ internal sealed class IopubPublisher
         _options = options;
         _released = released;
         _log = log;
-        _inFlight = new InFlight(released);
+        _inFlight = new HeldMessages(released);
     }
 
     /// <summary>Messages handed to libzmq so far.</summary>
@@ -83,28 +84,31 @@ internal sealed class IopubPublisher
         LeaveLossyWhenRecovered();
         while (_spool.TryPeek(out var message))
         {
-            if (!MaySend() || !_socket.TrySend(message.Frames, _inFlight, message.Cost))
+            if (MaySend() && _socket.TrySend(message.Frames, _inFlight, message.Cost))
             {
-                if (!WriteOffWhenStuck())
+                _spool.Dequeue();
+                _spoolBytes -= message.Cost;
+                handedOver += message.Cost;
+                Sent++;
+                _blocked = false;
+                if (_lossy)
                 {
-                    return handedOver;
+                    _window--;
+                    Interlocked.Increment(ref _dropped);
                 }
-
-                continue;
             }
-
-            _spool.Dequeue();
-            _spoolBytes -= message.Cost;
-            handedOver += message.Cost;
-            Sent++;
-            _blocked = false;
-            if (_lossy)
+            else if (!WriteOffWhenStuck())
             {
-                Interlocked.Increment(ref _dropped);
+                return handedOver;
             }
         }
 
-        _blocked = false;
+        // Nothing is left to send, but what libzmq holds may keep the senders waiting for room.
+        if (_inFlight.Bytes < _options.RoomBytes || WriteOffWhenStuck())
+        {
+            _blocked = false;
+        }
+
         return handedOver;
     }
 
@@ -130,8 +134,21 @@ internal sealed class IopubPublisher
         return any;
     }
 
-    private bool MaySend()
-        => _inFlight.Bytes < _options.RoomBytes && (!_lossy || (_inFlight.Count < LossyWindow && MayLose()));
+    private bool MaySend() => _inFlight.Bytes < _options.RoomBytes && (!_lossy || (HasWindow() && MayLose()));
+
+    private bool HasWindow()
+    {
+        if (_window > 0)
+        {
+            return true;
+        }
+
+        // First what has left, then the news of it: without NODROP the socket would take a queue that it has not heard
+        // from for full, and libzmq looks at its news on sending only now and then. Reading this option makes it look.
+        _window = LossyWindow - (int)_inFlight.Count;
+        _socket.Get(ZeroMqOption.Events);
+        return _window > 0;
+    }
 
     // True: something was written off, try again.
     private bool WriteOffWhenStuck()
@@ -144,6 +161,7 @@ internal sealed class IopubPublisher
             _blocked = true;
             _heldAtStall = held;
             _stalledSince = clock.GetTimestamp();
+            _askedWaiting = 0;
             return false;
         }
 
@@ -153,8 +171,9 @@ internal sealed class IopubPublisher
         }
 
         _writtenOff.Add(_inFlight);
-        Volatile.Write(ref _inFlight, new InFlight(_released));
+        Volatile.Write(ref _inFlight, new HeldMessages(_released));
         _blocked = false;
+        _window = 0;
         if (!_lossy)
         {
             _lossy = true;
@@ -173,6 +192,7 @@ internal sealed class IopubPublisher
             return true;
         }
 
+        // At most once a second, but never an answer from before the stall that is to be judged.
         var clock = _options.TimeProvider;
         if (_askedWaiting == 0 || clock.GetElapsedTime(_askedWaiting) >= s_askAgain)
         {

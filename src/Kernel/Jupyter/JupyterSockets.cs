@@ -13,7 +13,7 @@ namespace InterpreterKernel.Kernel.Jupyter;
 /// A message's memory belongs to the sockets once it was sent. Order is kept per channel, and a shell reply waits for the
 /// output that was sent before it.
 /// </summary>
-internal sealed class JupyterSockets : IAsyncDisposable
+internal sealed class JupyterSockets : IClients, IAsyncDisposable
 {
     private readonly JupyterSocketsOptions _options;
     private readonly MessageSigner _signer;
@@ -49,6 +49,9 @@ internal sealed class JupyterSockets : IAsyncDisposable
     /// <summary>What was thrown away so far.</summary>
     public JupyterSocketsCounters Counters => _loop.Counters;
 
+    /// <summary>Bytes sent by us that libzmq has not taken yet.</summary>
+    internal long QueuedBytes => Volatile.Read(ref _queuedBytes);
+
     private bool HasRoom => Volatile.Read(ref _queuedBytes) + _loop.Iopub.InFlightBytes < _options.RoomBytes || Volatile.Read(ref _closed);
 
     /// <summary>
@@ -81,9 +84,8 @@ internal sealed class JupyterSockets : IAsyncDisposable
 
             _queue.Add(outgoing);
             Interlocked.Add(ref _queuedBytes, outgoing.Cost);
+            Wake_NeedsLock();
         }
-
-        WakeLoop();
     }
 
     /// <summary>
@@ -113,9 +115,9 @@ internal sealed class JupyterSockets : IAsyncDisposable
         lock (_gate)
         {
             _closing = true;
+            Wake_NeedsLock();
         }
 
-        _wake.Raise();
         await _ended.Task.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
@@ -129,7 +131,7 @@ internal sealed class JupyterSockets : IAsyncDisposable
             while (true)
             {
                 var closing = TakeQueue();
-                var handedOver = _loop.Send();
+                var handedOver = _loop.Send(closing);
                 if (handedOver != 0)
                 {
                     Interlocked.Add(ref _queuedBytes, -handedOver);
@@ -154,6 +156,12 @@ internal sealed class JupyterSockets : IAsyncDisposable
             log($"The Jupyter sockets broke: {e.Message} No client can be served any more; restart the kernel.");
         }
 
+        lock (_gate)
+        {
+            // Also when it broke: nothing would ever take what is queued from now on.
+            _closing = true;
+        }
+
         Close(sockets, failure, deadline, log);
     }
 
@@ -176,7 +184,12 @@ internal sealed class JupyterSockets : IAsyncDisposable
             failure ??= e;
         }
 
-        Volatile.Write(ref _closed, true);
+        lock (_gate)
+        {
+            _closed = true;
+            _wake.Dispose();
+        }
+
         CompleteWaiters(all: true);
         if (failure is null)
         {
@@ -198,16 +211,16 @@ internal sealed class JupyterSockets : IAsyncDisposable
         }
     }
 
-    private void WakeLoop()
+    private void Wake_NeedsLock()
     {
         // The loop sends before it waits, so what its own handlers send needs no system call.
-        if (Environment.CurrentManagedThreadId != Volatile.Read(ref _threadId))
+        if (!_closed && Environment.CurrentManagedThreadId != Volatile.Read(ref _threadId))
         {
             _wake.Raise();
         }
     }
 
-    // Called on libzmq's thread for each message that has left.
+    // Called on libzmq's thread for each message that has left, for the last time while the sockets close.
     private void OnReleased()
     {
         if (Volatile.Read(ref _waiting) > 0 || _loop.WatchesReleases)
@@ -228,9 +241,9 @@ internal sealed class JupyterSockets : IAsyncDisposable
 
             _waiters.Add(waiter);
             Interlocked.Increment(ref _waiting);
+            Wake_NeedsLock();
         }
 
-        WakeLoop();
         return waiter.Done.Task;
     }
 

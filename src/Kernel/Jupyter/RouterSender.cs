@@ -12,7 +12,7 @@ internal sealed class RouterSender(ZeroMqSocket socket, long bytesPerPeer, Actio
     // Clients come and go with new identities; the ones that hold nothing are forgotten when so many are known.
     private const int PruneAt = 64;
 
-    private readonly Dictionary<string, InFlight> _peers = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, HeldMessages> _peers = new(StringComparer.Ordinal);
 
     /// <summary>Whether everything has left.</summary>
     internal bool IsDrained => _peers.Values.All(peer => peer.Count == 0);
@@ -24,7 +24,7 @@ internal sealed class RouterSender(ZeroMqSocket socket, long bytesPerPeer, Actio
         if (!_peers.TryGetValue(name, out var held))
         {
             Prune();
-            _peers.Add(name, held = new InFlight(released));
+            _peers.Add(name, held = new HeldMessages(released));
         }
 
         return held.Bytes <= bytesPerPeer && socket.TrySend(message.Frames, held, message.Cost);

@@ -91,8 +91,8 @@ internal sealed class SocketLoop
         return empty;
     }
 
-    /// <summary>Hands over to libzmq what may go; the result is its cost.</summary>
-    internal long Send()
+    /// <summary>Hands over to libzmq what may go; the result is its cost. When <paramref name="closing"/>, no reply waits for output.</summary>
+    internal long Send(bool closing)
     {
         long handedOver = 0;
         foreach (var message in _taken)
@@ -116,7 +116,7 @@ internal sealed class SocketLoop
 
         // Set before the last look at what libzmq holds: a release after that look then wakes us.
         Interlocked.Exchange(ref _watchesReleases, true);
-        handedOver += Iopub.Publish() + SendHeldReplies();
+        handedOver += Iopub.Publish() + SendHeldReplies(closing);
         if (!Iopub.IsBlocked)
         {
             Volatile.Write(ref _watchesReleases, false);
@@ -201,11 +201,11 @@ internal sealed class SocketLoop
         }
     }
 
-    private long SendHeldReplies()
+    private long SendHeldReplies(bool all)
     {
         long handedOver = 0;
         while (_heldReplies.TryPeek(out var reply)
-            && (Iopub.Sent >= reply.AfterOutput || _options.TimeProvider.GetElapsedTime(reply.QueuedAt) >= _options.ReplyWaitsForOutput))
+            && (all || Iopub.Sent >= reply.AfterOutput || _options.TimeProvider.GetElapsedTime(reply.QueuedAt) >= _options.ReplyWaitsForOutput))
         {
             _heldReplies.Dequeue();
             handedOver += SendReply(reply.Message);

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using InterpreterKernel.Protocol.Jupyter;
 
 namespace InterpreterKernel.Kernel.Jupyter;
@@ -10,9 +12,8 @@ namespace InterpreterKernel.Kernel.Jupyter;
 /// </summary>
 internal sealed class WaitingSubscribers(ConnectionFile file)
 {
-    private const string Established = "01";
-
-    private readonly int _port = file.Transport == JupyterTransport.Tcp ? file.IopubPort : 0;
+    private readonly string _address = AddressOf(file);
+    private readonly bool _visible = file.Transport == JupyterTransport.Tcp && OperatingSystem.IsLinux();
 
     /// <summary>Asked rarely: only when a client has been stuck for long.</summary>
     internal bool Any(int subscriptions)
@@ -22,33 +23,58 @@ internal sealed class WaitingSubscribers(ConnectionFile file)
             return false;
         }
 
-        // For Unix sockets, and on other systems, the queues can't be seen; then any second client may be waiting.
-        return _port == 0 || !OperatingSystem.IsLinux() || AnyDrained("/proc/self/net/tcp") || AnyDrained("/proc/self/net/tcp6");
+        // The queues of Unix sockets, and of other systems, can't be seen; any second client may then be waiting.
+        return !_visible || AnyDrained("/proc/self/net/tcp") || AnyDrained("/proc/self/net/tcp6");
     }
 
-    // sl  local_address rem_address   st tx_queue:rx_queue …   The port is hexadecimal, as are the queues.
+    /// <summary>
+    /// Lines of the table: <c>sl local_address rem_address st tx_queue:rx_queue …</c>, all hexadecimal. A connection has a
+    /// line for our end, and when its client is on this machine a second one for that. What we sent waits at our
+    /// end (tx) or, read by the system but not by the client, at the other (rx).
+    /// </summary>
     private bool AnyDrained(string table)
     {
+        const string Established = "01";
+        var sentAll = new List<string>();
+        var unread = new HashSet<string>(StringComparer.Ordinal);
         try
         {
             foreach (var line in File.ReadLines(table).Skip(1))
             {
-                var fields = line.Split(' ', 6, StringSplitOptions.RemoveEmptyEntries);
-                if (fields.Length == 6 && fields[3] == Established && PortIn(fields[1]) == _port && fields[4].StartsWith("00000000:", StringComparison.Ordinal))
+                if (line.Split(' ', 6, StringSplitOptions.RemoveEmptyEntries) is not [_, var local, var remote, Established, var queues, _])
                 {
-                    return true;
+                    continue;
+                }
+
+                if (IsIopub(local) && queues.StartsWith("00000000:", StringComparison.Ordinal))
+                {
+                    sentAll.Add(remote);
+                }
+                else if (IsIopub(remote) && !queues.EndsWith(":00000000", StringComparison.Ordinal))
+                {
+                    unread.Add(local);
                 }
             }
-
-            return false;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // No table (a hidden /proc): as on systems without one. Without IPv6 the second table is missing for good.
+            // A hidden /proc is like another system. Without IPv6 only the second table is missing.
             return table.EndsWith("/tcp", StringComparison.Ordinal);
         }
+
+        return sentAll.Exists(client => !unread.Contains(client));
     }
 
-    private static int PortIn(string address)
-        => int.TryParse(address.AsSpan(address.LastIndexOf(':') + 1), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var port) ? port : -1;
+    private bool IsIopub(string address) => address.EndsWith(_address, StringComparison.Ordinal);
+
+    // How the table writes where we listen. The same port of another address is somebody else's, so the address counts
+    // too, where there is one: the table has an IPv4 address as a number in the machine's own byte order.
+    private static string AddressOf(ConnectionFile file)
+    {
+        var port = ":" + file.IopubPort.ToString("X4", CultureInfo.InvariantCulture);
+        var isOne = IPAddress.TryParse(file.Ip == "localhost" ? "127.0.0.1" : file.Ip, out var ip)
+            && ip.AddressFamily == AddressFamily.InterNetwork
+            && !ip.Equals(IPAddress.Any);
+        return isOne ? BitConverter.ToUInt32(ip!.GetAddressBytes()).ToString("X8", CultureInfo.InvariantCulture) + port : port;
+    }
 }

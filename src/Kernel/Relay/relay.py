@@ -36,6 +36,7 @@ MAX_MESSAGE = 1 << 30
 ACK_FRAMES, ACK_BYTES, ACK_DELAY = 64, 256 * KIB, 0.05
 BATCH = 64 * KIB                            # bytes per write: what a pipe holds
 HOLD_REPLY = 3.0                            # seconds a shell reply waits for its idle
+HOLD_QUESTION = 0.05                        # and a question of the kernel for the text before it; nothing marks its end
 DELIMITER = b"<IDS|MSG>"
 READ, WRITE = 1, 2                          # zmq.POLLIN, zmq.POLLOUT
 GO_REPLACED, GO_GARBAGE = b"r", b"g"        # what attach is told before its connection is closed
@@ -129,9 +130,11 @@ def daemon_socket(options, connect):
             return connection, None
     os.makedirs(directory, 0o700, exist_ok=True)
     state = os.lstat(directory)
-    if state.st_uid != os.getuid() or state.st_mode & 0o171000 != 0o040000:
+    is_open = state.st_mode & 0o077 != 0
+    if state.st_uid != os.getuid() or state.st_mode & 0o170000 != 0o040000 or is_open and state.st_mode & 0o1000:
         raise OSError("%s must be a directory of this user, for the relay alone" % directory)
-    os.chmod(directory, 0o700)              # an upload may have made it, open to all
+    if is_open:
+        os.chmod(directory, 0o700)          # an upload may have made it
     lock = os.open(os.path.join(directory, "relay.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
@@ -175,6 +178,7 @@ def start_daemon(listener, options):
         os.setsid()
         if os.fork():
             os._exit(0)
+        listener.listen(64)                 # again, so that SO_PEERCRED names this process and not the one that bound it
         os.write(tell, b"%d" % os.getpid())
         os.close(tell)
         os.close(told)
@@ -256,12 +260,23 @@ def take_frames(buffer):
 
 
 def encode_message(channel, frames):
-    """u8 channel, u16 frame count, then per frame u32 length and its bytes."""
+    """u8 channel, u16 frame count, then per frame u32 length and its bytes: in pieces, [bytes]. A message of 100 MB must not
+    exist a second time as a whole."""
     parts = [struct.pack(">BH", channel, len(frames))]
     for frame in frames:
         parts.append(struct.pack(">I", len(frame)))
         parts.append(frame)
-    return b"".join(parts)
+    piece, size = [], 0
+    for part in parts:
+        view = memoryview(part)
+        while size + len(view) > PIECE:
+            piece.append(view[:PIECE - size])
+            view = view[PIECE - size:]
+            yield b"".join(piece)
+            piece, size = [], 0
+        piece.append(view)
+        size += len(view)
+    yield b"".join(piece)
 
 
 def decode_message(payload):
@@ -276,7 +291,7 @@ def decode_message(payload):
         at += 4
         if len(payload) - at < length:
             raise ValueError("a message frame is cut off")
-        frames.append(payload[at:at + length])
+        frames.append(payload[at:at + length] if length < PIECE else memoryview(payload)[at:at + length])
         at += length
     if at != len(payload):
         raise ValueError("a message has bytes left over")
@@ -809,6 +824,7 @@ class Relay:
         self.pieces, self.pieces_size = [], 0
         self.barrier = 0                    # bulk frames up to this number were meant for a kernel before this one
         self.held, self.idled = {}, {}      # replies waiting for their idle; requests whose idle has gone out
+        self.questions = []                 # (deadline, frames): input_requests waiting for the text before them
         self.dropped, self.dropped_parent = 0, None
 
     def run(self):
@@ -902,7 +918,7 @@ class Relay:
         if fd == attachment.output:
             return                          # an error there; the next write meets it
         try:
-            data, fds, _, _ = socket.recv_fds(attachment.connection, 1, 2, socket.MSG_CMSG_CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(attachment.connection, 1, 2)
         except BlockingIOError:
             return
         except OSError:
@@ -914,6 +930,7 @@ class Relay:
             return
         attachment.input, attachment.output = fds
         for handed in fds:
+            os.set_inheritable(handed, False)       # a kernel that held them would keep the attachment alive
             os.set_blocking(handed, False)
             self.attachments[handed] = attachment
         self.watch.set(attachment.input, READ)
@@ -1010,11 +1027,12 @@ class Relay:
             good = False
         if not good or version != VERSION or attachment is self.active:
             raise LinkError("a HELLO that is none of version %d" % VERSION)
-        if link != self.link:
-            self.forget()
+        if link == self.link:
+            self.bulk.resume(bulk)
+            self.urgent.resume(urgent)
+        else:
+            self.forget()                   # whatever it received was not from us; it sees that in `instance`
             self.link = link
-        self.bulk.resume(bulk)
-        self.urgent.resume(urgent)
         if self.active is not None:
             self.close_attachment(self.active, GO_REPLACED)
         self.active = attachment
@@ -1102,17 +1120,16 @@ class Relay:
         if len(frames) > 0xffff:
             log("a message of %d frames was dropped" % len(frames))
             return
-        payload = encode_message(channel, frames)
-        if channel == CONTROL and len(payload) <= PIECE and self.bulk.acknowledged >= self.large_control:
-            self.urgent.put(URGENT, payload)
+        pieces = encode_message(channel, frames)
+        piece, following = next(pieces), next(pieces, None)
+        if channel == CONTROL and following is None and self.bulk.acknowledged >= self.large_control:
+            self.urgent.put(URGENT, piece)
             return
         self.tell_dropped()
-        if len(payload) > PIECE:
-            view, last = memoryview(payload), (len(payload) - 1) // PIECE * PIECE
-            for at in range(0, last, PIECE):
-                self.bulk.put(BULK_PART, view[at:at + PIECE])
-            payload = view[last:]
-        self.bulk.put(BULK, payload)
+        while following is not None:
+            self.bulk.put(BULK_PART, piece)
+            piece, following = following, next(pieces, None)
+        self.bulk.put(BULK, piece)
         if channel == CONTROL:
             self.large_control = self.bulk.last
 
@@ -1146,6 +1163,7 @@ class Relay:
         self.last_order, self.state = order, "starting"
         self.held.clear()
         self.idled.clear()
+        self.questions.clear()
         try:
             self.kernel = Kernel(order, self.directory)
         except (StartError, OSError, ValueError, TypeError) as error:
@@ -1178,8 +1196,6 @@ class Relay:
             sock = self.kernel.sockets.get(channel)
             if sock is None or sock not in ready:
                 continue
-            if channel == STDIN:            # a question comes after the text before it
-                self.read_socket(IOPUB, self.kernel.sockets[IOPUB])
             self.read_socket(channel, sock)
 
     def read_socket(self, channel, sock):
@@ -1211,6 +1227,10 @@ class Relay:
             self.on_published(frames, header, parent, frames[at + 5])
         elif channel == SHELL:
             self.on_reply(frames, parent)
+        elif channel == STDIN:
+            # The kernel published the text before it asked, but each socket takes its own way: one in ten questions
+            # came first on a busy machine.
+            self.questions.append((time.monotonic() + HOLD_QUESTION, frames))
         else:
             self.forward(channel, frames)
 
@@ -1272,6 +1292,10 @@ class Relay:
             for reply in self.held.pop(request)[1]:
                 self.forward(SHELL, reply)
 
+    def release_questions(self, now):
+        while self.questions and now >= self.questions[0][0]:
+            self.forward(STDIN, self.questions.pop(0)[1])
+
     def reap(self):
         """A child ended. First all that it said, then that it died."""
         kernel = self.kernel
@@ -1284,6 +1308,7 @@ class Relay:
         kill_session(kernel.pid)            # the orphans too; and their copies of its sockets would keep those open
         self.drain(kernel)
         self.release_replies(float("inf"))
+        self.release_questions(float("inf"))
         kernel.read_output()
         for sock in kernel.sockets.values():
             self.watch.set(sock, 0)
@@ -1324,6 +1349,7 @@ class Relay:
     def seconds_to_next_deadline(self):
         deadlines = [attachment.deadline for attachment in self.attachments.values() if attachment is not self.active]
         deadlines += [deadline for deadline, _ in self.held.values()]
+        deadlines += [deadline for deadline, _ in self.questions[:1]]
         if self.active is not None and self.ack_deadline is not None and not self.active.outbox:
             deadlines.append(self.ack_deadline)
         if self.kernel is not None and self.kernel.next_probe is not None:
@@ -1332,6 +1358,7 @@ class Relay:
 
     def run_timers(self, now):
         self.release_replies(now)
+        self.release_questions(now)
         if self.kernel is not None and self.kernel.next_probe is not None and now >= self.kernel.next_probe:
             self.kernel.probe()
         for attachment in set(self.attachments.values()):

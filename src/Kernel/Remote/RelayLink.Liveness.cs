@@ -105,19 +105,21 @@ internal sealed partial class RelayLink
 
     private void Report(RelayConnection connection)
     {
+        if (!connection.IsConnected && !Connection.IsConnected)
+        {
+            // Still away: only the reason is news.
+            LogStillLost(connection.Reason ?? "");
+            Connection = connection with { Since = Connection.Since };
+            return;
+        }
+
         if (connection.IsConnected)
         {
             LogConnected(LastHello?.RelayPid ?? 0, LastHello?.KernelState ?? "");
         }
-        else if (Connection.IsConnected)
-        {
-            LogLost(connection.Reason ?? "");
-        }
         else
         {
-            // Still away: the time since when stays.
-            LogStillLost(connection.Reason ?? "");
-            connection = connection with { Since = Connection.Since };
+            LogLost(connection.Reason ?? "");
         }
 
         Connection = connection;

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using InterpreterKernel.Protocol.Relay;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace InterpreterKernel.Kernel.Remote;
 
@@ -57,19 +58,19 @@ internal sealed partial class RelayLink : IAsyncDisposable
     /// <param name="options">How it behaves.</param>
     /// <param name="time">The clock.</param>
     /// <param name="logger">Where it tells what happens to the connection.</param>
-    public RelayLink(Func<CancellationToken, Task<IRelayAttachment>> attach, RelayLinkOptions options, TimeProvider time, ILogger logger)
+    public RelayLink(Func<CancellationToken, Task<IRelayAttachment>> attach, RelayLinkOptions options, TimeProvider time, ILogger? logger = null)
     {
         _attach = attach;
         _options = options;
         _time = time;
-        _logger = logger;
+        _logger = logger ?? NullLogger.Instance;
         _outbox = new RelayLinkOutbox(options.SendWindow);
         _inbox = new RelayLinkInbox(options.ReceiveLimit);
         _ackTimer = time.CreateTimer(_ => OnAckDelayOver(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         Connection = new RelayConnection(false, time.GetUtcNow(), null);
     }
 
-    /// <summary>Raised when <see cref="Connection"/> changes, from the link's own loop: return soon.</summary>
+    /// <summary>Raised when the relay was reached and when it was lost, not for each attempt; from the link's own loop: return soon.</summary>
     public event Action<RelayConnection>? ConnectionChanged;
 
     /// <summary>Whether the relay can be reached, and since when.</summary>

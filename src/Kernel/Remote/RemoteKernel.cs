@@ -38,6 +38,7 @@ internal sealed class RemoteKernel : IRemoteKernel
             cancellationToken => SandboxAttachment.StartAsync(sandbox, attach, log.Debug, cancellationToken),
             new RelayLinkOptions { IsFinal = e => e is SandboxLostException or SandboxException { Reason: SandboxFault.Authentication } },
             time);
+        _link.Start();
         _ = WatchClaimAsync();
     }
 
@@ -51,7 +52,7 @@ internal sealed class RemoteKernel : IRemoteKernel
     /// <exception cref="RemoteUnavailableException">It can't be started; the text says why.</exception>
     public async Task StartAsync(StartKernel order, CancellationToken cancellationToken)
     {
-        _link.Send(order);
+        _link.SendCommand(order);
         await foreach (var item in ItemsAsync(cancellationToken).ConfigureAwait(false))
         {
             switch (item)
@@ -78,7 +79,7 @@ internal sealed class RemoteKernel : IRemoteKernel
     }
 
     /// <inheritdoc/>
-    public void Interrupt() => _link.Send(new InterruptKernel());
+    public void Interrupt() => _link.SendCommand(new InterruptKernel());
 
     /// <inheritdoc/>
     public async IAsyncEnumerable<RemoteItem> ReadAsync([EnumeratorCancellation] CancellationToken cancellationToken)
@@ -185,12 +186,13 @@ internal sealed class RemoteKernel : IRemoteKernel
     private async IAsyncEnumerable<RelayItem> ItemsAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
         using var both = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _lost.Token);
+        var items = _link.ReadAllAsync(both.Token).GetAsyncEnumerator(CancellationToken.None);
+        await using var ownership = items.ConfigureAwait(false);
         while (true)
         {
-            RelayItem item;
             try
             {
-                if (!await _link.Items.WaitToReadAsync(both.Token).ConfigureAwait(false))
+                if (!await items.MoveNextAsync().ConfigureAwait(false))
                 {
                     yield break;
                 }
@@ -200,15 +202,12 @@ internal sealed class RemoteKernel : IRemoteKernel
                 yield break;
             }
 
-            while (_link.Items.TryRead(out item!))
-            {
-                yield return item;
-            }
+            yield return items.Current;
         }
     }
 
     private EndOfRemote EndOfLink() => _end ?? new EndOfRemote(
-        KernelDied: false, "SandboxLost", $"The connection to the kernel in the sandbox ended for good: {_link.Ended?.Message ?? "closed"} Its variables and files are lost.");
+        KernelDied: false, "SandboxLost", $"The connection to the kernel in the sandbox ended for good: {(_link.Completion.IsCompletedSuccessfully ? _link.Completion.Result.Message : "closed")} Its variables and files are lost.");
 
     private static EndOfRemote BrokerGone(string why) => new(
         KernelDied: false,

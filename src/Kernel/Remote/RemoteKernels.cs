@@ -22,6 +22,7 @@ internal sealed class RemoteKernels
     private readonly TimeProvider _time;
     private readonly KernelLog _log;
     private readonly ServiceAddress? _service;
+    private Task _prepared = Task.CompletedTask;
 
     /// <summary>Makes it.</summary>
     /// <param name="settings">What was configured.</param>
@@ -46,7 +47,7 @@ internal sealed class RemoteKernels
         [_service?.ToString() ?? "embedded", _settings.Template, _settings.Kernel, _settings.Python, _settings.RootFilesystem];
 
     /// <summary>Starts a broker while there is time. What fails here fails again, with a reader, when it is needed.</summary>
-    public void PrepareInBackground() => _ = Task.Run(async () =>
+    public void PrepareInBackground() => _prepared = Task.Run(async () =>
     {
         try
         {
@@ -65,6 +66,7 @@ internal sealed class RemoteKernels
         try
         {
             // (1) A broker: the one of this user, started when none runs.
+            await _prepared.WaitAsync(cancellationToken).ConfigureAwait(false);
             var directory = RuntimeDirectory.Open();
             var broker = new BrokerClient(directory, Launcher(directory), _time);
 
@@ -144,7 +146,7 @@ internal sealed class RemoteKernels
     internal static string NameOf(string? reason) =>
         string.Concat((reason ?? "sandbox_lost").Split('_', StringSplitOptions.RemoveEmptyEntries).Select(w => char.ToUpperInvariant(w[0]) + w[1..]));
 
-    private ServiceAddress? RemoteService()
+    private static ServiceAddress? RemoteService()
     {
         var connection = SandboxConnection.FromEnvironment();
         return connection.ApiKey is null && connection.ApiUrl is null && connection.SandboxUrl is null && !connection.Debug

@@ -10,11 +10,11 @@ namespace InterpreterKernel.Protocol.ZeroMq;
 /// </summary>
 internal sealed unsafe class LentFrame
 {
-    private readonly InFlight? _inFlight;
+    private readonly HeldMessages? _inFlight;
     private readonly long _bytes;
     private MemoryHandle _pin;
 
-    private LentFrame(ReadOnlyMemory<byte> frame, InFlight? inFlight, long bytes)
+    private LentFrame(ReadOnlyMemory<byte> frame, HeldMessages? inFlight, long bytes)
     {
         _pin = frame.Pin();
         _inFlight = inFlight;
@@ -23,7 +23,7 @@ internal sealed unsafe class LentFrame
     }
 
     /// <summary>Makes <paramref name="message"/> of the frame's own memory; <paramref name="bytes"/> is what counts as in flight.</summary>
-    internal static void Lend(LibZmq.Message* message, ReadOnlyMemory<byte> frame, InFlight? inFlight, long bytes)
+    internal static void Lend(LibZmq.Message* message, ReadOnlyMemory<byte> frame, HeldMessages? inFlight, long bytes)
     {
         var lent = new LentFrame(frame, inFlight, bytes);
         var self = GCHandle.Alloc(lent);

@@ -95,7 +95,7 @@ public sealed unsafe class ZeroMqSocket : IDisposable
     /// given, which must not change until then. <paramref name="inFlight"/>, where given, counts the message with
     /// <paramref name="bytes"/> until libzmq has let go of it.
     /// </summary>
-    public bool TrySend(ReadOnlySpan<ReadOnlyMemory<byte>> frames, InFlight? inFlight = null, long bytes = 0)
+    public bool TrySend(ReadOnlySpan<ReadOnlyMemory<byte>> frames, HeldMessages? inFlight = null, long bytes = 0)
     {
         for (var i = 0; i < frames.Length; i++)
         {
@@ -246,7 +246,7 @@ public sealed unsafe class ZeroMqSocket : IDisposable
         return true;
     }
 
-    private bool SendLent(ReadOnlyMemory<byte> frame, InFlight? inFlight, long bytes, int flags)
+    private bool SendLent(ReadOnlyMemory<byte> frame, HeldMessages? inFlight, long bytes, int flags)
     {
         var message = (LibZmq.Message*)Marshal.UnsafeAddrOfPinnedArrayElement(_one, 0);
         LentFrame.Lend(message, frame, inFlight, bytes);

@@ -19,7 +19,7 @@ internal sealed class ControlPlane
     private readonly SandboxConnection _connection;
     private readonly Uri _base;
 
-    public ControlPlane(SandboxConnection connection)
+    public ControlPlane(SandboxConnection connection, string? envdToken = null, string? trafficToken = null)
     {
         _connection = connection;
         _base = ServiceAddress.Api(connection);
@@ -29,7 +29,7 @@ internal sealed class ControlPlane
         }
 
         Where = connection.UnixSocket ?? ServiceAddress.Shown(_base);
-        Secrets = new SandboxSecrets(connection.ApiKey);
+        Secrets = new SandboxSecrets(connection.ApiKey, envdToken, trafficToken);
     }
 
     public SandboxConnection Connection => _connection;

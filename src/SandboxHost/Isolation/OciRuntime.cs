@@ -16,15 +16,18 @@ internal sealed class OciRuntime(string path, HostLayout layout, Cgroups cgroups
     {
         if (wanted is not null && Path.IsPathFullyQualified(wanted))
         {
-            return File.Exists(wanted) ? wanted : null;
+            return IsThere(wanted) ? wanted : null;
         }
 
         string[] directories = [.. (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries), "/usr/local/sbin", "/usr/sbin", "/usr/bin", "/sbin"];
         string[] names = wanted is null ? ["runc", "crun"] : [wanted];
         return names
             .SelectMany(name => directories.Where(Path.IsPathFullyQualified).Select(directory => Path.Combine(directory, name)))
-            .FirstOrDefault(File.Exists);
+            .FirstOrDefault(IsThere);
     }
+
+    // Debian leaves /usr/bin/runc as a link to /usr/sbin/runc; one that points nowhere counts as a file otherwise.
+    private static bool IsThere(string path) => File.Exists(path) && (File.ResolveLinkTarget(path, returnFinalTarget: true)?.Exists ?? true);
 
     /// <summary>Starts a container from a bundle; <paramref name="control"/> becomes descriptor 3 of its first process.</summary>
     /// <returns>The process id of that first process.</returns>

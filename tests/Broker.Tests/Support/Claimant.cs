@@ -1,10 +1,8 @@
-using System.Diagnostics.CodeAnalysis;
 using System.Threading.Channels;
 
 namespace InterpreterKernel.Broker.Tests;
 
 /// <summary>A claim at the desk, without HTTP: what it is told, and a connection to end.</summary>
-[SuppressMessage("Design", "CA1001", Justification = "The token source has no timer.")]
 internal sealed class Claimant
 {
     private readonly Channel<ClaimEvent> _told = Channel.CreateUnbounded<ClaimEvent>();

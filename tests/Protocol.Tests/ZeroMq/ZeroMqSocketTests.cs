@@ -68,7 +68,7 @@ public sealed class ZeroMqSocketTests : IDisposable
     public void A_lent_message_counts_until_it_has_left()
     {
         using var left = new ManualResetEventSlim();
-        var inFlight = new InFlight(left.Set);
+        var inFlight = new HeldMessages(left.Set);
 
         _dealer.TrySend([Utf8("small"), new byte[100_000]], inFlight, 123).ShouldBeTrue();
 
@@ -81,7 +81,7 @@ public sealed class ZeroMqSocketTests : IDisposable
     [Fact]
     public void A_message_that_is_never_read_is_let_go_when_the_socket_closes()
     {
-        var inFlight = new InFlight();
+        var inFlight = new HeldMessages();
         using (var context = new ZeroMqContext())
         {
             using var alone = context.CreateSocket(ZeroMqSocketType.Dealer);
@@ -97,7 +97,7 @@ public sealed class ZeroMqSocketTests : IDisposable
     [Fact]
     public void A_full_socket_refuses_without_counting()
     {
-        var inFlight = new InFlight();
+        var inFlight = new HeldMessages();
         using var context = new ZeroMqContext();
         using var alone = context.CreateSocket(ZeroMqSocketType.Dealer);
         alone.Set(ZeroMqOption.Linger, 0);

@@ -7,7 +7,7 @@ namespace InterpreterKernel.Protocol.ZeroMq;
 /// <param name="released">
 /// Called after each release, on a thread of libzmq: it must be quick and must not throw. May be null.
 /// </param>
-public sealed class InFlight(Action? released = null)
+public sealed class HeldMessages(Action? released = null)
 {
     private long _bytes;
     private long _count;

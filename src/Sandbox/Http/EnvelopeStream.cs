@@ -1,20 +1,21 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Runtime.CompilerServices;
+using Google.Protobuf;
 using InterpreterKernel.Protocol.Connect;
 
-namespace InterpreterKernel.Sandbox.Processes;
+namespace InterpreterKernel.Sandbox.Http;
 
 /// <summary>
-/// The answer to Start or Connect, read event by event. Bytes of an event lie in the read buffer and stay there until the
-/// next event is asked for. One reader at a time.
+/// The answer to a server-streaming call, read message by message. The bytes of a message lie in the read buffer and stay
+/// there until the next one is asked for. One reader at a time.
 /// </summary>
-internal sealed class ProcessEventStream : IAsyncDisposable
+internal sealed class EnvelopeStream : IAsyncDisposable
 {
-    /// <summary>envd puts at most 32 KiB into an event; other services may put more, but not this much.</summary>
+    /// <summary>envd puts at most 32 KiB of output into a message; other services may put more, but not this much.</summary>
     private const int MaxEnvelope = 16 * 1024 * 1024;
 
-    // Large enough that few events lie across two segments and have to be joined.
+    // Large enough that few messages lie across two segments and have to be joined.
     private const int SegmentSize = 256 * 1024;
 
     private readonly HttpResponseMessage _response;
@@ -28,7 +29,7 @@ internal sealed class ProcessEventStream : IAsyncDisposable
     private bool _atEnd;
     private int _busy;
 
-    private ProcessEventStream(HttpResponseMessage response, Stream stream, SandboxConnection connection)
+    private EnvelopeStream(HttpResponseMessage response, Stream stream, SandboxConnection connection)
     {
         _response = response;
         _pipe = PipeReader.Create(stream, new StreamPipeReaderOptions(bufferSize: SegmentSize, minimumReadSize: 4096));
@@ -36,18 +37,17 @@ internal sealed class ProcessEventStream : IAsyncDisposable
         _silence = new CancellationTokenSource(Timeout.InfiniteTimeSpan, connection.TimeProvider);
     }
 
-    /// <summary>Cancelled when the stream was silent for too long, or was closed here.</summary>
+    /// <summary>Cancelled when the stream was silent for too long.</summary>
     public CancellationToken Silence => _silence.Token;
 
+    /// <summary>Cancelled when the stream was disposed.</summary>
     public CancellationToken Closed => _closed.Token;
 
-    public TimeSpan SilenceLimit => _silenceLimit;
-
-    public static async Task<ProcessEventStream> OpenAsync(HttpResponseMessage response, SandboxConnection connection, CancellationToken ct)
+    public static async Task<EnvelopeStream> OpenAsync(HttpResponseMessage response, SandboxConnection connection, CancellationToken ct)
     {
         try
         {
-            return new ProcessEventStream(response, await response.Content.ReadAsStreamAsync(ct), connection);
+            return new EnvelopeStream(response, await response.Content.ReadAsStreamAsync(ct), connection);
         }
         catch
         {
@@ -56,16 +56,16 @@ internal sealed class ProcessEventStream : IAsyncDisposable
         }
     }
 
-    /// <summary>The next event; null after an end-of-stream envelope that carries no error.</summary>
+    /// <summary>The next message; null after an end-of-stream envelope that carries no error.</summary>
     /// <param name="token">Ends the stream when cancelled. Must include <see cref="Silence"/> and <see cref="Closed"/> where these are to act.</param>
     /// <exception cref="StreamEndedException">The service ended the stream with an error.</exception>
     /// <exception cref="EndOfStreamException">The stream broke off.</exception>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    public async ValueTask<ProcessEvent?> ReadAsync(CancellationToken token)
+    public async ValueTask<ReadOnlyMemory<byte>?> ReadAsync(CancellationToken token)
     {
         if (Interlocked.Exchange(ref _busy, 1) == 1)
         {
-            throw new InvalidOperationException("A process stream has one reader at a time.");
+            throw new InvalidOperationException("A stream has one reader at a time.");
         }
 
         try
@@ -79,11 +79,7 @@ internal sealed class ProcessEventStream : IAsyncDisposable
                         return Envelope.ReadEnd(payload) is { } error ? throw new StreamEndedException(error) : null;
                     }
 
-                    var e = ProcessEvent.Parse(Joined(payload));
-                    if (e.Kind is not (ProcessEventKind.Keepalive or ProcessEventKind.Unknown))
-                    {
-                        return e;
-                    }
+                    return Joined(payload);
                 }
 
                 if (_holdsBuffer)
@@ -110,6 +106,46 @@ internal sealed class ProcessEventStream : IAsyncDisposable
         {
             Volatile.Write(ref _busy, 0);
         }
+    }
+
+    /// <summary>The exception for a read that failed; the stream is over with it.</summary>
+    /// <param name="e">What was thrown.</param>
+    /// <param name="envd">Whose stream it is.</param>
+    /// <param name="doing">The call in words.</param>
+    /// <param name="after">What survives, and what to do next.</param>
+    /// <param name="caller">The token of the caller.</param>
+    public async Task<Exception> ExplainAsync(Exception e, EnvdClient envd, string doing, string after, CancellationToken caller)
+    {
+        var closed = _closed.IsCancellationRequested;
+        var silent = _silence.IsCancellationRequested;
+        await DisposeAsync();
+        if (caller.IsCancellationRequested)
+        {
+            return new OperationCanceledException($"{doing} was cancelled. {after}", e, caller);
+        }
+
+        if (closed)
+        {
+            return new ObjectDisposedException(nameof(SandboxProcess), $"{doing} ended, because the stream was disposed. {after}");
+        }
+
+        if (e is StreamEndedException { Error: var error })
+        {
+            var failure = Failure.OfConnect(error, doing, null, envd.Secrets);
+            return error.Code == ConnectCode.Unavailable ? await envd.WithProbeAsync(failure, doing) : failure;
+        }
+
+        if (silent)
+        {
+            return Failure.Unreachable(
+                $"{doing} failed: {envd.Where} was silent for {Failure.Seconds(_silenceLimit)}, though it was asked for a sign of life every {Failure.Seconds(_silenceLimit / 2.5)}. {after}");
+        }
+
+        // Google's parser calls its complaints an IOException too.
+        var broken = e is (IOException and not InvalidProtocolBufferException) or HttpRequestException or OperationCanceledException
+            ? Failure.Unreachable($"{doing} failed: the connection to {envd.Where} broke ({e.GetBaseException().Message}). {after}", e)
+            : Failure.OfBrokenConnection(e, doing, envd.Where);
+        return await envd.WithProbeAsync(broken, doing);
     }
 
     public async ValueTask DisposeAsync()

@@ -1,0 +1,143 @@
+using System.Buffers;
+using System.IO.Pipelines;
+using System.Text;
+using System.Threading.Channels;
+using InterpreterKernel.Kernel.Remote;
+using InterpreterKernel.Protocol.Relay;
+
+namespace InterpreterKernel.Kernel.Tests.Remote;
+
+/// <summary>Stands for the sandbox: each attempt to attach comes out here, and the test plays the relay on it.</summary>
+internal sealed class FakeRelay
+{
+    private readonly Channel<FakeAttachment> _attached = Channel.CreateUnbounded<FakeAttachment>();
+
+    /// <summary>Thrown by the next attempts, in order; null lets one through.</summary>
+    public Queue<Exception?> Failures { get; } = new();
+
+    public Task<IRelayAttachment> AttachAsync(CancellationToken cancellationToken)
+    {
+        if (Failures.TryDequeue(out var failure) && failure is not null)
+        {
+            return Task.FromException<IRelayAttachment>(failure);
+        }
+
+        var attachment = new FakeAttachment();
+        _attached.Writer.TryWrite(attachment);
+        return Task.FromResult<IRelayAttachment>(attachment);
+    }
+
+    public async Task<FakeAttachment> NextAsync() => await _attached.Reader.ReadAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(30));
+}
+
+/// <summary>One attachment with the relay's side in the test's hand.</summary>
+internal sealed class FakeAttachment : IRelayAttachment
+{
+    private readonly Pipe _toRelay = new(new PipeOptions(pauseWriterThreshold: 0));
+    private readonly Pipe _toBridge = new(new PipeOptions(pauseWriterThreshold: 0));
+    private byte[] _last = [];
+    private bool _stalled;
+
+    public bool IsDisposed { get; private set; }
+
+    /// <summary>Bytes sent to the bridge that it has not read.</summary>
+    public long Unread { get; private set; }
+
+    public async ValueTask<ReadOnlyMemory<byte>> ReadAsync(CancellationToken cancellationToken)
+    {
+        var result = await _toBridge.Reader.ReadAsync(cancellationToken);
+        var take = result.Buffer.Slice(0, Math.Min(result.Buffer.Length, 32 * 1024));
+        _last = take.ToArray();
+        _toBridge.Reader.AdvanceTo(take.End);
+        Unread -= _last.Length;
+        return _last;
+    }
+
+    public async ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        if (_stalled)
+        {
+            await Task.Delay(Timeout.Infinite, cancellationToken);
+        }
+
+        await _toRelay.Writer.WriteAsync(bytes, cancellationToken);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        IsDisposed = true;
+        await _toRelay.Writer.CompleteAsync();
+        await _toBridge.Writer.CompleteAsync();
+    }
+
+    /// <summary>From now on nothing the bridge writes arrives, as when only one direction of a network is dead.</summary>
+    public void Stall() => _stalled = true;
+
+    /// <summary>The next frame from the bridge; null when it has closed the attachment.</summary>
+    public async Task<(RelayFrameKind Kind, ulong Number, byte[] Payload)?> FrameAsync()
+    {
+        while (true)
+        {
+            var result = await _toRelay.Reader.ReadAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(30));
+            var rest = result.Buffer;
+            if (RelayCodec.TryRead(ref rest, out var frame))
+            {
+                var copy = (frame.Kind, frame.Number, frame.Payload.ToArray());
+                _toRelay.Reader.AdvanceTo(rest.Start);
+                return copy;
+            }
+
+            _toRelay.Reader.AdvanceTo(result.Buffer.Start, result.Buffer.End);
+            if (result.IsCompleted)
+            {
+                return null;
+            }
+        }
+    }
+
+    /// <summary>The next frame of a kind; others before it are passed over.</summary>
+    public async Task<(RelayFrameKind Kind, ulong Number, byte[] Payload)> FrameAsync(RelayFrameKind kind)
+    {
+        while (true)
+        {
+            var frame = await FrameAsync() ?? throw new InvalidOperationException("the bridge closed the attachment");
+            if (frame.Kind == kind)
+            {
+                return frame;
+            }
+        }
+    }
+
+    /// <summary>Waits until the bridge has given this attachment up.</summary>
+    public async Task GivenUpAsync()
+    {
+        while (await FrameAsync() is not null)
+        {
+            continue;
+        }
+    }
+
+    public async Task SendAsync(params byte[][] frames)
+    {
+        foreach (var frame in frames)
+        {
+            Unread += frame.Length;
+            await _toBridge.Writer.WriteAsync(frame);
+        }
+    }
+
+    /// <summary>Reads the bridge's HELLO and answers it.</summary>
+    public async Task<FakeAttachment> GreetAsync(ulong bulk = 0, ulong urgent = 0, string instance = "one", string? link = null)
+    {
+        var hello = await FrameAsync(RelayFrameKind.Hello);
+        link ??= System.Text.Json.JsonElement.Parse(hello.Payload).GetProperty("link").GetString();
+        await SendAsync(Hello(link!, bulk, urgent, instance));
+        return this;
+    }
+
+    public static byte[] Hello(string link, ulong bulk, ulong urgent, string instance) => RelayCodec.Encode(RelayFrameKind.Hello, 0, Encoding.UTF8.GetBytes(
+        $$"""{"version":1,"role":"relay","link":"{{link}}","instance":"{{instance}}","received":{"bulk":{{bulk}},"urgent":{{urgent}}},"kernel":"none","pid":null,"relay_pid":1}"""));
+
+    public static byte[] Message(ulong number, string text, RelayFrameKind kind = RelayFrameKind.Bulk) =>
+        RelayCodec.Encode(kind, number, RelayMessage.Encode(RelayChannel.IOPub, [Encoding.UTF8.GetBytes(text)])[0].AsSpan()[RelayCodec.HeaderLength..^4]);
+}

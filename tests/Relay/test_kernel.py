@@ -1,0 +1,286 @@
+"""The relay and its kernel: start, order of messages, interrupts, questions, death, restart."""
+
+import json
+import os
+import select
+import time
+
+import pytest
+from bridge import PATIENCE, Bridge, alive, processes_of, relay
+
+
+def types(bridge, msg_id):
+    return [message.kind for message in bridge.messages(msg_id)]
+
+
+def test_a_cell_runs_and_its_reply_follows_its_idle(bridge):
+    started = bridge.start()
+    assert started["op"] == "started" and started["session"] == "session-1" and started["interrupt_mode"] == "signal"
+    assert json.loads(started["kernel_info"])["implementation"] == "ipython"
+    msg_id = bridge.execute("print('hi')\n1+1")
+    reply = bridge.reply(msg_id)
+    assert types(bridge, msg_id) == ["status", "execute_input", "stream", "execute_result", "status", "execute_reply"]
+    assert reply.identities == [b"client"] and reply.signature == b"" and reply.header["session"] == "session-1"
+
+
+def test_nothing_of_the_relays_own_probe_is_seen_and_no_welcome(bridge):
+    bridge.start("fake")
+    bridge.run("interrupts")
+    kinds = [message.kind for message in bridge.messages()]
+    assert kinds == ["status", "stream", "status", "execute_reply"]
+
+
+def test_requests_sent_before_the_kernel_is_ready_wait_for_it(bridge):
+    bridge.command("start", kernel="python3", session="s")
+    msg_id = bridge.execute("print('early')")
+    bridge.reply(msg_id)
+    assert bridge.text(msg_id) == "early\n"
+    assert [item[1]["op"] for item in bridge.items if item[0] == "event"] == ["started"]
+
+
+def test_a_reply_that_the_kernel_sent_first_still_leaves_after_the_idle(bridge):
+    bridge.start("fake")
+    msg_id = bridge.execute("reply-first")
+    bridge.reply(msg_id)
+    assert types(bridge, msg_id) == ["status", "stream", "status", "execute_reply"]
+
+
+def test_a_reply_without_any_idle_is_held_no_longer_than_the_bound(bridge):
+    bridge.start("fake")
+    begin = time.monotonic()
+    bridge.reply(bridge.execute("no-idle"))
+    assert 2.5 < time.monotonic() - begin < 3 + PATIENCE
+
+
+def test_messages_that_are_none_are_dropped_and_the_rest_goes_on(bridge):
+    bridge.start("fake")
+    bridge.run("garbage")
+    assert bridge.run("interrupts")[1] == "0"
+
+
+def test_an_interrupt_by_signal_stops_the_cell_and_keeps_the_variables(bridge):
+    bridge.start()
+    bridge.run("x = 5")
+    msg_id = bridge.execute("print('go', flush=True)\nwhile True: pass")
+    bridge.read_until(lambda: bridge.text(msg_id))
+    bridge.command("interrupt")
+    assert bridge.event("interrupted") == {"op": "interrupted", "delivered": True, "parent": None}
+    assert bridge.reply(msg_id).content["ename"] == "KeyboardInterrupt"
+    assert bridge.run("print(x)")[1] == "5\n"
+
+
+def test_an_interrupt_request_of_a_client_becomes_a_signal_that_the_bridge_answers(bridge):
+    bridge.start()
+    msg_id = bridge.execute("print('go', flush=True)\nimport time\ntime.sleep(100)")
+    bridge.read_until(lambda: bridge.text(msg_id))
+    request = bridge.request("interrupt_request", {}, relay.INTERRUPT)
+    assert bridge.event("interrupted") == {"op": "interrupted", "delivered": True, "parent": request}
+    assert bridge.reply(msg_id).content["ename"] == "KeyboardInterrupt"
+
+
+def test_an_interrupt_goes_by_message_where_the_kernelspec_says_so(bridge):
+    assert bridge.start("fake-message")["interrupt_mode"] == "message"
+    bridge.command("interrupt")
+    assert bridge.event("interrupted")["delivered"]
+    request = bridge.request("interrupt_request", {}, relay.INTERRUPT)
+    reply = bridge.read_until(lambda: next(bridge.messages(request, relay.CONTROL), None))
+    assert reply.kind == "interrupt_reply" and reply.identities == [b"client"]
+    assert bridge.run("interrupts")[1] == "2"
+    assert not [m for m in bridge.messages() if m.kind == "interrupt_reply" and m.parent["msg_id"] != request]
+
+
+def test_an_interrupt_without_a_kernel_or_while_it_starts_is_told_to_be_void(bridge):
+    bridge.command("interrupt")
+    assert not bridge.event("interrupted")["delivered"]
+    bridge.command("start", kernel="python3", session="s")
+    bridge.command("interrupt")
+    assert not bridge.event("interrupted")["delivered"]
+    assert bridge.event("started", "start_failed")["op"] == "started"
+
+
+def test_a_question_reaches_the_one_who_asked_for_the_cell_and_the_answer_the_kernel(bridge):
+    bridge.start()
+    msg_id = bridge.execute("print('before')\nprint('got ' + input('name? '))")
+    question = bridge.read_until(lambda: next(bridge.messages(channel=relay.STDIN), None))
+    assert question.identities == [b"client"] and question.content["prompt"] == "name? " and question.parent["msg_id"] == msg_id
+    assert bridge.text(msg_id) == "before\n"
+    bridge.request("input_reply", {"value": "Ada"}, relay.STDIN)
+    bridge.reply(msg_id)
+    assert bridge.text(msg_id) == "before\ngot Ada\n"
+
+
+def test_control_is_answered_while_a_cell_runs(bridge):
+    bridge.start()
+    msg_id = bridge.execute("print('go', flush=True)\nimport time\ntime.sleep(100)")
+    bridge.read_until(lambda: bridge.text(msg_id))
+    request = bridge.request("kernel_info_request", {}, relay.CONTROL)
+    bridge.read_until(lambda: next(bridge.messages(request, relay.CONTROL), None))
+    bridge.command("interrupt")
+    bridge.reply(msg_id)
+
+
+def test_a_comm_carries_eight_mebibytes_there_and_back(bridge):
+    bridge.start()
+    bridge.run("def opened(comm, message):\n    comm.on_msg(lambda m: comm.send({'n': len(m['buffers'])}, buffers=m['buffers']))\n"
+               "get_ipython().kernel.comm_manager.register_target('echo', opened)")
+    bridge.request("comm_open", {"comm_id": "c", "target_name": "echo", "data": {}})
+    data = os.urandom(8 << 20)
+    bridge.request("comm_msg", {"comm_id": "c", "data": {}}, buffers=[data, b"", b"x"])
+    echo = bridge.read_until(lambda: next(bridge.messages(kind="comm_msg"), None))
+    assert echo.buffers == [data, b"", b"x"] and echo.content["data"] == {"n": 3}
+
+
+def test_a_death_is_told_after_all_output_with_exit_code_and_the_last_lines(bridge):
+    bridge.start("fake")
+    msg_id = bridge.execute("die 30")
+    bridge.read_until(lambda: any(item[0] == "event" and item[1]["op"] == "died" for item in bridge.items))
+    assert bridge.items[-1][1]["op"] == "died"
+    died = bridge.event("died")
+    assert (died["exit_code"], died["signal"], died["commanded"]) == (7, None, False)
+    assert died["stderr"].split("\n") == ["line %d" % i for i in range(10, 30)]
+    assert bridge.text(msg_id) == "last words"
+
+
+def test_the_lines_kept_of_a_talkative_process_are_bounded(bridge):
+    bridge.start("fake")
+    bridge.execute("die 100000")
+    died = bridge.event("died")
+    assert died["stderr"].split("\n")[-1] == "line 99999" and len(died["stderr"]) <= 8192
+
+
+def test_a_signal_is_told_by_its_name_and_children_go_too(bridge):
+    bridge.start()
+    _, child = bridge.run("import subprocess, os\np = subprocess.Popen(['sleep', '1000'])\nprint(p.pid)")
+    assert alive(int(child))
+    bridge.execute("os.kill(os.getpid(), 11)")
+    died = bridge.event("died")
+    assert died["signal"] == "SIGSEGV" and died["exit_code"] is None
+    wait_until(lambda: not alive(int(child)))
+
+
+def test_a_kill_by_command_is_told_as_such(bridge):
+    bridge.start("fake")
+    bridge.command("kill")
+    died = bridge.event("died")
+    assert died["commanded"] and died["signal"] == "SIGKILL" and died["oom"] is None
+    assert bridge.start("fake")["op"] == "started"
+
+
+def test_a_kill_while_it_starts_ends_it_too(bridge):
+    bridge.command("start", kernel="fake-hangs", session="s")
+    bridge.command("kill")
+    assert bridge.event("died", "start_failed")["commanded"]
+
+
+def test_a_restart_brings_a_fresh_kernel_with_the_new_session_and_nothing_of_the_old_one_after_it(bridge):
+    first = bridge.start()
+    bridge.run("x = 1")
+    _, child = bridge.run("import subprocess, os\nprint(subprocess.Popen(['sleep', '1000'], preexec_fn=os.setpgrp).pid)")
+    running = bridge.execute("print('go', flush=True)\nwhile True: pass")
+    bridge.read_until(lambda: bridge.text(running))
+    queued = bridge.execute("print('must not run')")
+    bridge.command("restart", session="session-2")
+    after = bridge.execute("print('x' in globals())")
+    second = bridge.event("started")
+    bridge.reply(after)
+    assert second["pid"] != first["pid"] and second["session"] == "session-2"
+    assert bridge.text(after) == "False\n" and bridge.text(queued) == ""
+    assert next(bridge.messages(after)).header["session"] == "session-2"
+    assert bridge.reply(after).content["execution_count"] == 1
+    wait_until(lambda: not alive(int(child)))
+    assert not alive(first["pid"])
+
+
+def test_a_restart_while_it_starts_ends_in_one_kernel(bridge):
+    bridge.command("start", kernel="fake", session="a")
+    for number in range(5):
+        bridge.command("restart", session="s%d" % number)
+    while bridge.event("started")["session"] != "s4":
+        pass
+    assert bridge.run("interrupts")[1] == "0"
+    assert len([line for line in processes_of(bridge.directory).values() if "fake_kernel" in line]) == 1
+
+
+@pytest.mark.parametrize("order, words", [
+    ({"kernel": "no-such"}, "has no kernel 'no-such' (it has: "),
+    ({"kernel": "../../etc"}, "is no name of a kernel"),
+    ({"argv": ["/no/such/program", "{connection_file}"]}, "'/no/such/program' can't be started: [Errno 2]"),
+    ({"argv": []}, "argv must be a list of words"),
+    ({"kernel": "fake", "cwd": "/no/such/place"}, "/no/such/place"),
+    ({"kernel": "fake-dies"}, "with exit code 3 before it was ready"),
+])
+def test_a_kernel_that_cant_be_started_is_told_with_the_reason(bridge, order, words):
+    bridge.command("start", session="s", **order)
+    failed = bridge.event("start_failed", "started")
+    assert failed["op"] == "start_failed" and words in failed["message"]
+    if order.get("kernel") == "fake-dies":
+        assert failed["stderr"] == "no such module"
+    assert bridge.start("fake")["op"] == "started"
+
+
+def test_a_python_without_pyzmq_is_told_by_name(directory, tmp_path, monkeypatch):
+    (tmp_path / "zmq.py").write_text("raise ImportError('not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    bridge = Bridge(directory).attach()
+    failed = bridge.start("fake-hangs")
+    assert failed["op"] == "start_failed" and "can't import pyzmq" in failed["message"] and "not here" in failed["message"]
+    bridge.close()
+
+
+def test_the_kernel_gets_environment_and_directory_and_none_of_our_descriptors(bridge, tmp_path):
+    started = bridge.start("fake", env={"FROM_ORDER": "2", "LANG": None}, cwd=str(tmp_path))
+    proc = "/proc/%d" % started["pid"]
+    with open(proc + "/environ") as file:
+        environ = dict(line.split("=", 1) for line in file.read().split("\0") if line)
+    assert environ["FROM_SPEC"] == "1 " + os.environ["HOME"] and environ["ABSENT"] == "${NOT_SET_ANYWHERE}"
+    assert environ["FROM_ORDER"] == "2" and "LANG" not in environ
+    assert os.readlink(proc + "/cwd") == str(tmp_path) and os.getsid(started["pid"]) == started["pid"]
+    held = {os.readlink("%s/fd/%s" % (proc, fd)) for fd in os.listdir(proc + "/fd")}
+    ours = {os.readlink("/proc/%d/fd/%d" % (bridge.attach_process.pid, fd)) for fd in (0, 1)}
+    assert not held & ours
+    assert os.readlink(proc + "/fd/0") == "/dev/null"
+
+
+def test_ipykernel_gets_its_session_and_keeps_its_history_in_memory(bridge):
+    started = bridge.start()
+    with open("/proc/%d/cmdline" % started["pid"]) as file:
+        words = file.read().split("\0")
+    assert "--Session.session=session-1" in words and "--HistoryManager.hist_file=:memory:" in words
+
+
+def test_the_connection_file_is_private_and_has_a_key(bridge):
+    bridge.start("fake")
+    name = next(name for name in os.listdir(bridge.directory) if name.endswith(".json"))
+    path = os.path.join(bridge.directory, name)
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    with open(path) as file:
+        config = json.load(file)
+    assert len(config["key"]) == 64 and config["ip"] == "127.0.0.1"
+
+
+def test_a_daemon_that_was_killed_takes_its_kernel_along_at_the_next_start_at_the_latest(directory):
+    first = Bridge(directory).attach()
+    orphan = first.start("fake-orphan")["pid"]
+    os.kill(first.hello["relay_pid"], 9)
+    assert first.attach_process.wait(PATIENCE) == 4
+    first.cut()
+    second = Bridge(directory).attach()
+    assert second.hello["kernel"] == "none" and second.hello["instance"] != first.hello["instance"]
+    wait_until(lambda: not alive(orphan))
+    second.close()
+
+
+def test_sigterm_ends_daemon_and_kernel(directory):
+    bridge = Bridge(directory).attach()
+    kernel = bridge.start("fake")["pid"]
+    os.kill(bridge.hello["relay_pid"], 15)
+    wait_until(lambda: not alive(bridge.hello["relay_pid"]) and not alive(kernel))
+    assert bridge.attach_process.wait(PATIENCE) == 0
+    bridge.cut()
+
+
+def wait_until(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        select.select([], [], [], 0.005)
