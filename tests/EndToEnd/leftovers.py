@@ -67,7 +67,7 @@ def _zombie(pid):
 
 def _foreign(site, cgroup):
     """A new cgroup of somebody else: other sandboxes, or other things altogether, may come and go on the machine."""
-    if "/interpreter-kernel/" in cgroup:
+    if "/interpreter-kernel-" in cgroup:
         return not any(mark in cgroup for mark in site.marks)
     with contextlib.suppress(OSError):
         return bool(Path(cgroup, "cgroup.procs").read_text().strip())

@@ -73,6 +73,37 @@ public sealed class HostProcessTests : IDisposable
     }
 
     [Fact]
+    public async Task A_host_keeps_no_descriptor_of_what_is_over()
+    {
+        using var host = await StartAsync([]);
+        using var client = new HostClient(TestHost.Connect(Socket));
+        int Descriptors() => Directory.EnumerateFileSystemEntries($"/proc/{host.Id}/fd").Count(fd => !(new FileInfo(fd).LinkTarget ?? "").EndsWith(".dll", StringComparison.Ordinal));
+        async Task WorkAsync(int times)
+        {
+            var sandbox = await client.CreateAsync();
+            for (var i = 0; i < times; i++)
+            {
+                (await sandbox.RunAsync("cat; echo x >&2")).ExitCode.ShouldBe(0);
+                await using (await sandbox.StartAsync("cat", stdin: true))
+                {
+                    using var file = await sandbox.SendAsync(HttpMethod.Post, "/files?path=f", new StringContent("x"));
+                    using var missing = await sandbox.SendAsync(HttpMethod.Get, "/files?path=none");
+                }
+            }
+
+            await sandbox.KillAsync();
+        }
+
+        await WorkAsync(2);
+        var before = Descriptors();
+        await WorkAsync(25);
+
+        Descriptors().ShouldBeLessThanOrEqualTo(before + 4);
+        host.StandardInput.Close();
+        await host.WaitForExitAsync();
+    }
+
+    [Fact]
     public async Task An_ordinary_user_is_refused_by_name_of_what_can_not_be_limited()
     {
         using var host = Spawn(Rootless(), State, Socket);

@@ -117,7 +117,15 @@ public sealed class LifecycleTests
         var clock = Stopwatch.StartNew();
         (await sandbox.KillAsync()).ShouldBe(HttpStatusCode.NoContent);
         await Should.ThrowAsync<Exception>(async () => await stream.ReadToEndAsync());
-        await Should.ThrowAsync<Exception>(async () => await input);
+        try
+        {
+            // On a busy machine it may have come only after the kill.
+            (await input).StatusCode.ShouldBe(HttpStatusCode.BadGateway);
+        }
+        catch (HttpRequestException)
+        {
+            input.IsFaulted.ShouldBeTrue();
+        }
 
         clock.Elapsed.ShouldBeLessThan(TimeSpan.FromSeconds(2));
         await stuck.DisposeAsync();
@@ -158,7 +166,7 @@ public sealed class LifecycleTests
         {
             var create = host.Client.Http.PostAsync(
                 new Uri("/v2/sandboxes", UriKind.Relative), new StringContent("""{"templateID":"base"}"""), impatient.Token);
-            while (!Directory.EnumerateDirectories("/run/interpreter-kernel-host", "i*", SearchOption.AllDirectories).Any() && !create.IsCompleted)
+            while (!Traces.Sandboxes(host.Options.StateDirectory).Any() && !create.IsCompleted)
             {
                 await Task.Yield();
             }

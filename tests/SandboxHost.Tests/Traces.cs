@@ -8,16 +8,17 @@ internal static class Traces
 {
     internal static IReadOnlyList<string> Of(string stateDirectory)
     {
-        var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(stateDirectory)))[..16];
+        var hash = Hash(stateDirectory);
         var found = new List<string>();
         if (Directory.Exists("/run/interpreter-kernel-host/" + hash))
         {
-            found.AddRange(Directory.EnumerateFileSystemEntries("/run/interpreter-kernel-host/" + hash, "*", SearchOption.AllDirectories));
+            // Top level only: below are links into all of the system, and .NET would follow them.
+            found.AddRange(Directory.EnumerateFileSystemEntries("/run/interpreter-kernel-host/" + hash));
         }
 
         if (Directory.Exists("/run/interpreter-kernel-host/ids"))
         {
-            found.AddRange(Directory.EnumerateFiles("/run/interpreter-kernel-host/ids").Where(f => File.ReadAllText(f).EndsWith(hash, StringComparison.Ordinal)));
+            found.AddRange(Directory.EnumerateFiles("/run/interpreter-kernel-host/ids").Where(f => Read(f).EndsWith(hash, StringComparison.Ordinal)));
         }
 
         found.AddRange(Cgroups(hash));
@@ -26,13 +27,16 @@ internal static class Traces
         return found;
     }
 
+    /// <summary>The directories of sandboxes that are being made or live.</summary>
+    internal static IEnumerable<string> Sandboxes(string stateDirectory) =>
+        Directory.EnumerateDirectories($"/run/interpreter-kernel-host/{Hash(stateDirectory)}/sandboxes");
+
     /// <summary>Cgroups of the host, and of one sandbox when an id is given.</summary>
     internal static IEnumerable<string> Cgroups(string part) =>
         Directory.EnumerateDirectories("/sys/fs/cgroup")
             .Append("/sys/fs/cgroup")
-            .Select(h => h + "/interpreter-kernel")
-            .Where(Directory.Exists)
-            .SelectMany(d => Directory.EnumerateDirectories(d, "*", SearchOption.AllDirectories))
+            .SelectMany(h => Directory.EnumerateDirectories(h, "interpreter-kernel-*"))
+            .SelectMany(d => Directory.Exists(d) ? Directory.EnumerateDirectories(d).Append(d) : [])
             .Where(d => d.Contains(part, StringComparison.Ordinal));
 
     /// <summary>Processes in a cgroup of that host or sandbox, or with its name in their command line.</summary>
@@ -63,4 +67,19 @@ internal static class Traces
             }
         }
     }
+
+    /// <summary>Other tests' hosts come and go meanwhile.</summary>
+    private static string Read(string file)
+    {
+        try
+        {
+            return File.ReadAllText(file);
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+    }
+
+    private static string Hash(string stateDirectory) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(stateDirectory)))[..16];
 }

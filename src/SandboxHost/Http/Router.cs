@@ -1,6 +1,7 @@
 using System.Globalization;
 using InterpreterKernel.SandboxHost.Envd;
 using InterpreterKernel.SandboxHost.Rest;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 
@@ -25,9 +26,10 @@ internal sealed class Router(SandboxRoutes control, EnvdRoutes envd, ILogger log
                 await control.HandleAsync(context);
             }
         }
-        catch (Exception e) when (context.RequestAborted.IsCancellationRequested && e is OperationCanceledException or IOException or ObjectDisposedException)
+        catch (Exception e) when (e is OperationCanceledException or ConnectionResetException
+            || (context.RequestAborted.IsCancellationRequested && e is IOException or ObjectDisposedException))
         {
-            // The caller left, or its sandbox was killed: there is nobody to answer.
+            // The caller left, or its sandbox was killed: there is nobody to answer. (The token may lag behind the exception.)
             context.Abort();
         }
         catch (BadHttpRequestException e) when (!context.Response.HasStarted)

@@ -51,9 +51,6 @@ internal sealed class Cgroups
             {
                 left += Directory.EnumerateDirectories(parent).Count(child => !TryRemove(child));
                 left += TryRemove(parent) ? 0 : 1;
-
-                // Shared with other hosts; it goes with the last of them.
-                TryRemove(Path.GetDirectoryName(parent)!);
             }
         }
 

@@ -12,8 +12,8 @@ namespace InterpreterKernel.SandboxHost.Isolation;
 /// BASE/templates/NAME/  read-only root file systems: mount points, links and a synthetic /etc
 /// BASE/sandboxes/ID/    config.json and logs of one sandbox
 /// </code>
-/// As an ordinary user BASE is the state directory: user 0 of the sandbox is that user, who may pass everywhere. As
-/// root the sandbox's users are strangers who must pass through every directory above the root file system, so BASE is
+/// As an ordinary user (or the root of a container that has no ids to give) BASE is the state directory: user 0 of the
+/// sandbox is that user, who may pass everywhere. As root the sandbox's users are strangers who must pass through every directory above the root file system, so BASE is
 /// <c>/run/interpreter-kernel-host/HASH</c> (0711: pass, but not list), whatever the mode of the state directory.
 /// </summary>
 internal sealed class HostLayout
@@ -59,9 +59,9 @@ internal sealed class HostLayout
     internal string IdReservations => Path.Combine(Shared, "ids");
 
     /// <summary>The cgroup that holds one cgroup for each sandbox; relative to the mount of every hierarchy.</summary>
-    internal string CgroupParent => "/interpreter-kernel/" + Path.GetFileName(Base);
+    internal string CgroupParent => "/interpreter-kernel-" + Path.GetFileName(Base);
 
-    internal static HostLayout For(string stateDirectory) => new(stateDirectory, LibC.GetUser() == 0);
+    internal static HostLayout For(string stateDirectory) => new(stateDirectory, LibC.GetUser() == 0 && IdRange.CanMapStrangers());
 
     /// <summary>Makes the directories, and refuses ones that somebody else made.</summary>
     internal void Create()

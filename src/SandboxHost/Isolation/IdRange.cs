@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using InterpreterKernel.SandboxHost.Native;
 
@@ -47,6 +48,23 @@ internal sealed class IdRange : IDisposable
         }
     }
 
+    /// <summary>Whether the ids we draw from exist here: in a container root may have far fewer.</summary>
+    internal static bool CanMapStrangers()
+    {
+        foreach (var line in File.ReadLines("/proc/self/uid_map"))
+        {
+            if (line.Split(' ', StringSplitOptions.RemoveEmptyEntries) is [var inside, _, var count]
+                && uint.TryParse(inside, CultureInfo.InvariantCulture, out var first)
+                && uint.TryParse(count, CultureInfo.InvariantCulture, out var size)
+                && first <= First && (ulong)first + size >= First + ((ulong)Slots * PerSandbox))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     internal static IdRange Reserve(HostLayout layout)
     {
         if (!layout.AsRoot)
@@ -59,7 +77,7 @@ internal sealed class IdRange : IDisposable
         for (var i = 0; i < Slots; i++)
         {
             var slot = (start + i) % Slots;
-            var path = Path.Combine(layout.IdReservations, slot.ToString(System.Globalization.CultureInfo.InvariantCulture));
+            var path = Path.Combine(layout.IdReservations, slot.ToString(CultureInfo.InvariantCulture));
             try
             {
                 using var file = new StreamWriter(new FileStream(path, FileMode.CreateNew, FileAccess.Write));
@@ -86,9 +104,17 @@ internal sealed class IdRange : IDisposable
 
         foreach (var path in Directory.EnumerateFiles(layout.IdReservations))
         {
-            if (File.ReadAllText(path) == layout.Base)
+            try
             {
-                File.Delete(path);
+                if (File.ReadAllText(path) == layout.Base)
+                {
+                    File.Delete(path);
+                }
+            }
+            catch (IOException)
+            {
+                // It is another host's, which is making or removing it this moment.
+                continue;
             }
         }
     }

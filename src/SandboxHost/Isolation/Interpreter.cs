@@ -9,18 +9,16 @@ namespace InterpreterKernel.SandboxHost.Isolation;
 /// <param name="Real">The same, with links resolved.</param>
 /// <param name="Prefixes">Where its installation lies: venv and base prefixes.</param>
 /// <param name="Version">Major and minor version.</param>
-/// <param name="Kernel">Whether ipykernel and pyzmq are there.</param>
-internal sealed record Interpreter(string Executable, string Real, IReadOnlyList<string> Prefixes, IReadOnlyList<int> Version, bool Kernel)
+internal sealed record Interpreter(string Executable, string Real, IReadOnlyList<string> Prefixes, IReadOnlyList<int> Version)
 {
     private const int MaxAnswer = 64 * 1024;
 
     private const string Question =
         """
-        import sys, os, json, importlib.util
+        import sys, os, json
         real = os.path.realpath(sys.executable)
         print(json.dumps({"executable": sys.executable, "real": real, "version": list(sys.version_info[:2]),
-            "prefixes": [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, os.path.dirname(os.path.dirname(real))],
-            "kernel": all(importlib.util.find_spec(m) is not None for m in ("ipykernel", "zmq"))}))
+            "prefixes": [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, os.path.dirname(os.path.dirname(real))]}))
         """;
 
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);

@@ -160,7 +160,7 @@ internal sealed class TemplateBuilder(HostLayout layout)
             MakeDirectory(draft, directory);
         }
 
-        foreach (var (path, target) in links.Append(new("/var/tmp", "/tmp")))
+        foreach (var (path, target) in links.Append(new("/var/tmp", "../tmp")))
         {
             File.CreateSymbolicLink(draft + path, target);
         }

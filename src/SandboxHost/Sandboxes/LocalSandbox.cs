@@ -100,9 +100,16 @@ internal sealed class LocalSandbox
     /// <summary>Kills everything in it. Returns when nothing of it is left.</summary>
     internal async Task RemoveAsync()
     {
-        await _gone.CancelAsync();
-        await _container.DisposeAsync();
-        _processes.Clear();
+        try
+        {
+            await _gone.CancelAsync();
+        }
+        finally
+        {
+            // Whatever a request had to say about being cut off, its processes must go.
+            await _container.DisposeAsync();
+            _processes.Clear();
+        }
     }
 
     private async Task RetireAsync(LocalProcess process)
