@@ -58,6 +58,9 @@ internal sealed class Answers(KernelMessages messages)
     /// <summary>Whether a status message says busy.</summary>
     public static bool IsBusy(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => r.ValueTextEquals("busy"u8));
 
+    /// <summary>Whether a status message says starting.</summary>
+    public static bool IsStarting(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => r.ValueTextEquals("starting"u8));
+
     /// <summary>Whether a shutdown_request wants the kernel back.</summary>
     public static bool WantsRestart(JupyterMessage request) => Property(request, "restart"u8, static (ref r) => r.TokenType == JsonTokenType.True);
 

@@ -292,6 +292,12 @@ internal sealed class Bridge : IAsyncDisposable
             return;
         }
 
+        if (channel == JupyterChannel.Iopub && message.MessageType == "status" && message.ParentMessageId.Length == 0 && Answers.IsStarting(message))
+        {
+            // Said once for each process of ours (AnnounceAsync); the kernel's own would fall into the first cell.
+            return;
+        }
+
         // Sent first, ticked off after: a failure in between must not leave a request unanswered.
         _clients.Send(channel, message);
         switch (channel)

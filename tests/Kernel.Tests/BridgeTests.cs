@@ -252,6 +252,16 @@ public sealed class BridgeTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task The_kernels_own_starting_does_not_fall_into_the_first_cell()
+    {
+        await RunCellAsync("a");
+        _remote.Say(JupyterChannel.Iopub, "status", "", """{"execution_state":"starting"}""");
+        _remote.Say(JupyterChannel.Iopub, "status", "a", """{"execution_state":"idle"}""");
+        await _clients.NextAsync(1);
+        _clients.Sent.Count(s => s.Message.MessageType == "status" && !Kernel.Answers.IsIdle(s.Message)).ShouldBe(1, "our own starting only");
+    }
+
+    [Fact]
     public async Task A_notice_goes_to_the_cell_that_runs()
     {
         await RunCellAsync("a");
