@@ -94,7 +94,7 @@ internal sealed class Bridge : IAsyncDisposable
                     // The remote would tell ports that nobody can reach (jupyter-wire.md section 3.1).
                     AnswerWithError_NeedsLock(channel, message, "NotSupported", "The kernel's ports are in its connection file.");
                     return;
-                case "kernel_info_request" when _remote is null && _kernelInfo.Content is not null:
+                case "kernel_info_request" when _remote is null && _kernelInfo.Content is not null && !IsBehindOthers_NeedsLock(channel):
                     _ = AnswerKernelInfoAsync(channel, message);
                     return;
             }
@@ -158,6 +158,10 @@ internal sealed class Bridge : IAsyncDisposable
             _waiting ??= new WaitingNotice(message, s_untilToldWhy, _clients, _answers, _time);
         }
     }
+
+    /// <summary>Replies keep their order on a channel, also where we could answer at once.</summary>
+    private bool IsBehindOthers_NeedsLock(JupyterChannel channel) =>
+        _parked.Exists(p => p.Channel == channel && p.Message.MessageType != "kernel_info_request");
 
     private void EndWaiting_NeedsLock()
     {
@@ -232,15 +236,17 @@ internal sealed class Bridge : IAsyncDisposable
         EndWaiting_NeedsLock();
         _remote = remote;
         remote.Notice += OnNotice;
+        HashSet<JupyterChannel> busy = [];
         foreach (var (channel, message) in _parked)
         {
             // Clients ask again every half second while they wait; each gets its answer, the remote need not see them.
-            if (message.MessageType == "kernel_info_request" && _kernelInfo.Content is not null)
+            if (message.MessageType == "kernel_info_request" && _kernelInfo.Content is not null && !busy.Contains(channel))
             {
                 _ = AnswerKernelInfoAsync(channel, message);
             }
             else
             {
+                busy.Add(channel);
                 Forward_NeedsLock(channel, message);
             }
         }

@@ -63,6 +63,20 @@ public sealed class BridgeTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_kernel_info_behind_a_waiting_cell_keeps_its_place()
+    {
+        _nothingKept.Learn(Messages.KernelInfo);
+        Start();
+        Client("execute_request", "a");
+        Client("kernel_info_request", "k");
+        Client("kernel_info_request", "c", JupyterChannel.Control);
+        (await _clients.NextAsync(3))[1].ShouldBe("Control kernel_info_reply ok <c>");
+        _connected.SetResult(_remote);
+        await Until(() => _remote.Received.Count == 2);
+        _remote.Received.ShouldBe(["Shell execute_request a", "Shell kernel_info_request k"]);
+    }
+
+    [Fact]
     public async Task A_kernel_info_answer_waits_until_somebody_listens_but_not_for_ever()
     {
         var clients = new FakeClients(subscribed: false);
