@@ -59,6 +59,11 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
                 pid = await runtime.RunAsync(id, bundle, theirs);
             }
 
+            if (anyLimit && !cgroups.ViaSystemd)
+            {
+                Cgroups.Show(CgroupPath(id));
+            }
+
             var started = clock.Elapsed;
             process = new PolledDescriptor(poller, Poller.Own(LibC.PidfdOpen(pid), "pidfd_open"), forWriting: false);
             var ready = await agent.Ready.WaitAsync(s_agentPatience, cancellation);

@@ -17,6 +17,9 @@ internal static class SandboxSpec
 
     private static readonly string[] s_readOnly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+    /// <summary>The sandbox's own cgroup, to read: how a program in it learns its limits, and that memory ran out.</summary>
+    private static readonly OciMount s_ownCgroup = new("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"]);
+
     internal static OciSpec Create(Template template, IdRange ids, SandboxResources resources, Cgroups cgroups, IReadOnlyCollection<string> accepted, string? cgroupsPath)
     {
         var user = ids.UserInside;
@@ -30,6 +33,7 @@ internal static class SandboxSpec
             Files("/tmp", resources.TmpBytes, user, "mode=1777"),
             Files("/run/ik", resources.TmpBytes, user, "mode=0700"),
             .. template.Parts.Select(ReadOnly),
+            .. cgroups.CanLimit("memory") ? [s_ownCgroup] : Array.Empty<OciMount>(),
         ];
         return new OciSpec(
             "1.0.2",

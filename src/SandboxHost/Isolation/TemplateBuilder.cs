@@ -155,7 +155,7 @@ internal sealed class TemplateBuilder(HostLayout layout)
             Directory.Delete(draft, recursive: true);
         }
 
-        foreach (var directory in (string[])["/", "/etc", "/home/user", "/tmp", "/run/ik", "/dev", "/proc", "/root", "/var", "/usr"])
+        foreach (var directory in (string[])["/", "/etc", "/home/user", "/tmp", "/run/ik", "/dev", "/proc", "/sys/fs/cgroup", "/root", "/var", "/usr"])
         {
             MakeDirectory(draft, directory);
         }
