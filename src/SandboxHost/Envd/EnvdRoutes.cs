@@ -12,6 +12,7 @@ internal sealed class EnvdRoutes(SandboxRegistry registry)
     internal const int Port = 49983;
 
     private readonly ProcessRoutes _processes = new(registry.Time);
+    private readonly FilesystemRoutes _filesystem = new(registry.Time);
     private readonly FileRoutes _files = new();
 
     internal async Task HandleAsync(HttpContext context, string id, int port)
@@ -48,6 +49,7 @@ internal sealed class EnvdRoutes(SandboxRegistry registry)
             "/files" => _files.HandleAsync(context, sandbox),
             "/envs" => Answers.JsonAsync(context, 200, new Dictionary<string, string>(sandbox.Request.EnvVars), HostJson.Default.DictionaryStringString),
             _ when path.StartsWith(ProcessRoutes.Prefix, StringComparison.Ordinal) => _processes.HandleAsync(context, sandbox, path[ProcessRoutes.Prefix.Length..]),
+            _ when path.StartsWith(FilesystemRoutes.Prefix, StringComparison.Ordinal) => _filesystem.HandleAsync(context, sandbox, path[FilesystemRoutes.Prefix.Length..]),
             _ => Answers.ErrorAsync(context, 404, $"no route for {context.Request.Method} {path}"),
         });
     }

@@ -1,5 +1,6 @@
 using System.IO.Compression;
 using InterpreterKernel.SandboxHost.Agent;
+using InterpreterKernel.SandboxHost.Files;
 using InterpreterKernel.SandboxHost.Http;
 using InterpreterKernel.SandboxHost.Sandboxes;
 using Microsoft.AspNetCore.Http;
@@ -23,9 +24,9 @@ internal sealed class FileRoutes
     {
         var query = context.Request.Query;
         var user = query["username"].ToString() is { Length: > 0 } named ? named : CallHeaders.User(context.Request.Headers);
-        if (user is not (null or "user"))
+        if (CallHeaders.Stranger(user) is { } refusal)
         {
-            await Answers.ErrorAsync(context, 401, $"invalid username: '{user}'");
+            await Answers.ErrorAsync(context, 401, refusal);
             return;
         }
 
@@ -63,7 +64,7 @@ internal sealed class FileRoutes
             return;
         }
 
-        using var file = await FileTasks.OpenReadAsync(sandbox, LocalSandbox.Resolve(path));
+        using var file = await FileTasks.OpenReadAsync(sandbox, LocalSandbox.Resolve(path), context.RequestAborted);
         var name = path[(path.LastIndexOf('/') + 1)..];
         var disposition = new ContentDispositionHeaderValue("inline");
         disposition.SetHttpFileName(name);
@@ -72,7 +73,7 @@ internal sealed class FileRoutes
         context.Response.Headers.ContentDisposition = disposition.ToString();
         try
         {
-            await file.CopyToAsync(context.Response.Body, context.RequestAborted);
+            await file.CopyToAsync(context.Response.Body, 0, file.Length, context.RequestAborted);
         }
         catch (FileTaskException)
         {

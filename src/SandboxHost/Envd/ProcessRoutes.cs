@@ -18,82 +18,34 @@ internal sealed class ProcessRoutes(TimeProvider time)
 
     internal Task HandleAsync(HttpContext context, LocalSandbox sandbox, string method) => method switch
     {
-        "Start" => StreamAsync(context, sandbox, StartAsync),
-        "Connect" => StreamAsync(context, sandbox, ConnectAsync),
-        "StreamInput" => StreamAsync(context, sandbox, StreamInputAsync),
-        "List" => UnaryAsync(context, ListRequest.Parser, _ => Task.FromResult<IMessage>(List(sandbox))),
-        "SendInput" => UnaryAsync(context, SendInputRequest.Parser, async request =>
+        "Start" => ConnectCalls.StreamAsync(context, (body, stream) => StartAsync(context, sandbox, body, stream)),
+        "Connect" => ConnectCalls.StreamAsync(context, (body, stream) => ConnectAsync(context, sandbox, body, stream)),
+        "StreamInput" => ConnectCalls.StreamAsync(context, (body, stream) => StreamInputAsync(context, sandbox, body, stream)),
+        "List" => ConnectCalls.UnaryAsync(context, ListRequest.Parser, _ => Task.FromResult<IMessage>(List(sandbox))),
+        "SendInput" => ConnectCalls.UnaryAsync(context, SendInputRequest.Parser, async request =>
         {
             await InputAsync(Select(sandbox, request.Process), request.Input);
             return new SendInputResponse();
         }),
-        "SendSignal" => UnaryAsync(context, SendSignalRequest.Parser, async request =>
+        "SendSignal" => ConnectCalls.UnaryAsync(context, SendSignalRequest.Parser, async request =>
         {
             await SignalAsync(Select(sandbox, request.Process), request.Signal);
             return new SendSignalResponse();
         }),
-        "CloseStdin" => UnaryAsync(context, CloseStdinRequest.Parser, async request =>
+        "CloseStdin" => ConnectCalls.UnaryAsync(context, CloseStdinRequest.Parser, async request =>
         {
             await Select(sandbox, request.Process).CloseInputAsync();
             return new CloseStdinResponse();
         }),
-        "Update" => UnaryAsync(context, UpdateRequest.Parser, request =>
+        "Update" => ConnectCalls.UnaryAsync(context, UpdateRequest.Parser, request =>
         {
             Select(sandbox, request.Process);
             return request.Pty is null
                 ? Task.FromResult<IMessage>(new UpdateResponse())
                 : throw new ConnectException(ConnectCode.Internal, "error resizing tty: tty not assigned to process");
         }),
-        _ => NotFoundAsync(context),
+        _ => ConnectCalls.NotFoundAsync(context),
     };
-
-    private static async Task UnaryAsync<T>(HttpContext context, MessageParser<T> parser, Func<T, Task<IMessage>> call)
-        where T : IMessage<T>, new()
-    {
-        if (await CodecAsync(context, streaming: false) is not { } codec)
-        {
-            return;
-        }
-
-        try
-        {
-            var request = await new ConnectRequestBody(context.Request, codec).ReadUnaryAsync(parser, context.RequestAborted);
-            var answer = codec.Format(await call(request));
-            context.Response.ContentType = "application/" + codec.Name;
-            context.Response.ContentLength = answer.Length;
-            await context.Response.Body.WriteAsync(answer, context.RequestAborted);
-        }
-        catch (ConnectException e)
-        {
-            var body = e.Error.ToJson();
-            context.Response.StatusCode = e.Error.HttpStatus;
-            context.Response.ContentType = "application/json";
-            context.Response.ContentLength = body.Length;
-            await context.Response.Body.WriteAsync(body, context.RequestAborted);
-        }
-    }
-
-    private static async Task StreamAsync(
-        HttpContext context, LocalSandbox sandbox, Func<HttpContext, LocalSandbox, ConnectRequestBody, EventStream, Task> call)
-    {
-        if (await CodecAsync(context, streaming: true) is not { } codec)
-        {
-            return;
-        }
-
-        var stream = new EventStream(context.Response, codec);
-        ConnectError? error = null;
-        try
-        {
-            await call(context, sandbox, new ConnectRequestBody(context.Request, codec), stream);
-        }
-        catch (ConnectException e)
-        {
-            error = e.Error;
-        }
-
-        await stream.EndAsync(error, context.RequestAborted);
-    }
 
     private async Task StartAsync(HttpContext context, LocalSandbox sandbox, ConnectRequestBody body, EventStream stream)
     {
@@ -311,31 +263,4 @@ internal sealed class ProcessRoutes(TimeProvider time)
     private static ConnectException NotFound(string message) => new(ConnectCode.NotFound, message);
 
     private static ConnectException DeadlineExceeded() => new(ConnectCode.DeadlineExceeded, "context deadline exceeded");
-
-    private static async Task<ConnectCodec?> CodecAsync(HttpContext context, bool streaming)
-    {
-        if (context.Request.Method != "POST")
-        {
-            context.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
-            context.Response.Headers.Allow = "POST";
-            return null;
-        }
-
-        if (ConnectCodec.For(context.Request.ContentType, streaming) is { } codec)
-        {
-            return codec;
-        }
-
-        context.Response.StatusCode = StatusCodes.Status415UnsupportedMediaType;
-        context.Response.Headers["Accept-Post"] = streaming ? "application/connect+json, application/connect+proto" : "application/json, application/proto";
-        await context.Response.CompleteAsync();
-        return null;
-    }
-
-    private static async Task NotFoundAsync(HttpContext context)
-    {
-        context.Response.StatusCode = StatusCodes.Status404NotFound;
-        context.Response.ContentType = "text/plain; charset=utf-8";
-        await context.Response.WriteAsync("404 page not found\n", context.RequestAborted);
-    }
 }

@@ -36,11 +36,7 @@ internal static class StartRequests
 
     private static void Check(ProcessConfig config, string? user)
     {
-        if (user is not (null or "user"))
-        {
-            throw new ConnectException(ConnectCode.Unauthenticated, $"invalid username: '{user}'");
-        }
-
+        CallHeaders.RefuseStrangers(user);
         var total = 0;
         foreach (var text in config.Args.Append(config.Cmd).Append(config.Cwd).Concat(config.Envs.Select(e => e.Key + "=" + e.Value)))
         {

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
+using InterpreterKernel.SandboxHost.Files;
 using InterpreterKernel.SandboxHost.Isolation;
 using InterpreterKernel.SandboxHost.Native;
 
@@ -52,6 +53,10 @@ internal sealed class LocalSandbox
     internal Container Container => _container;
 
     internal Poller Poller => _poller;
+
+    internal TimeProvider Time => _time;
+
+    internal WatcherTable Watchers { get; } = new();
 
     /// <summary>Those that have not ended.</summary>
     internal IEnumerable<LocalProcess> Processes => _processes.Values.Where(p => !p.Completion.IsCompleted);
