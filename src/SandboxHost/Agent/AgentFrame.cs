@@ -19,6 +19,9 @@ internal static class AgentFrame
     internal const byte Signal = 2;
     internal const byte Task = 3;
 
+    internal const byte Terminal = 10;
+    internal const byte Resize = 11;
+
     internal const byte Ready = 1;
     internal const byte Started = 2;
     internal const byte Failed = 3;

@@ -20,6 +20,7 @@ import _socket
 
 # From the host.
 SPAWN, SIGNAL, TASK = 1, 2, 3
+TERMINAL, RESIZE = 10, 11
 # To the host.
 READY, STARTED, FAILED, EXITED = 1, 2, 3, 4
 
@@ -66,6 +67,8 @@ class Agent:
         self.set_dumpable = dumpable_switch()
         self.running = {}  # pid -> request id
         self.pids = {}  # request id -> pid
+        self.terminals = {}  # request id -> terminal of the program
+        self.carriers = {}  # pid of who carries its bytes -> request id
         self.received = bytearray()
         self.descriptors = []
 
@@ -138,13 +141,21 @@ class Agent:
                     pass  # it ended this very moment; its exit is on the way
         elif kind == SPAWN:
             self.spawn(request, fields, descriptors)
+        elif kind == TERMINAL:
+            self.spawn(request, fields[2:], descriptors, size=fields[:2])
+        elif kind == RESIZE:
+            self.resize(request, fields)
         elif kind == TASK:
             # Imported by the first task: the start of a sandbox does not wait for it.
             from tasks import run
 
-            self.fork(request, lambda: run(fields, descriptors))
+            def task():
+                close_all_but(*descriptors)
+                run(fields, descriptors)
 
-    def spawn(self, request, fields, descriptors):
+            self.fork(request, task)
+
+    def spawn(self, request, fields, descriptors, size=None):
         cwd, count = fields[0], int(fields[1])
         arguments = fields[2 : 2 + count]
         environment = {}
@@ -163,7 +174,57 @@ class Agent:
             reason = b"permission denied" if os.path.isdir(cwd) else b"not a directory"
             self.send(FAILED, request, b"cwd", b"fork/exec " + arguments[0] + b": " + reason)
             return
-        self.fork(request, lambda: self.become(cwd, arguments, environment, descriptors))
+        if size is None:
+            self.fork(request, lambda: self.become(cwd, arguments, environment, descriptors))
+            return
+        try:
+            line = self.open_terminal(request, size, descriptors)
+        except OSError as e:
+            self.send(FAILED, request, b"fork", os.strerror(e.errno).encode())
+            return
+
+        def lead():
+            from terminal import lead_session
+
+            lead_session(line)
+            self.become(cwd, arguments, environment, [line, line, line])
+
+        # Should this fork fail, the carrier finds nobody at the line and ends.
+        self.fork(request, lead)
+        os.close(line)
+
+    def open_terminal(self, request, size, descriptors):
+        """Makes a terminal and starts the process that carries its bytes. Gives the program's end, the line."""
+        from terminal import carry, set_size
+
+        terminal, line = os.openpty()
+        try:
+            set_size(terminal, *size)
+            pid = os.fork()
+        except OSError:
+            os.close(terminal)
+            os.close(line)
+            raise
+        if pid == 0:
+            try:
+                _signal.set_wakeup_fd(-1)
+                close_all_but(terminal, *descriptors)
+                carry(terminal, *descriptors)
+            finally:
+                os._exit(0)
+        self.terminals[request] = terminal
+        self.carriers[pid] = request
+        return line
+
+    def resize(self, request, size):
+        from terminal import set_size
+
+        terminal = self.terminals.get(request)
+        if terminal is not None:
+            try:
+                set_size(terminal, *size)
+            except OSError:
+                pass  # it hung up this very moment
 
     def fork(self, request, child):
         try:
@@ -218,10 +279,20 @@ class Agent:
                 return
             if pid == 0:
                 return
+            if pid in self.carriers:
+                os.close(self.terminals.pop(self.carriers.pop(pid)))
+                continue
             request = self.running.pop(pid, None)
             if request is not None:
                 del self.pids[request]
                 self.send(EXITED, request, str(status).encode())
+
+
+def close_all_but(*descriptors):
+    """Ends of other programs' pipes may be waiting their turn in the agent; a copy kept in a child would delay their end."""
+    kept = sorted(descriptors)
+    for low, high in zip([2] + kept, kept + [1 << 16]):
+        os.closerange(low + 1, high)
 
 
 def execute(arguments, environment):

@@ -34,15 +34,19 @@ internal sealed class ProcessRoutes(TimeProvider time)
         }),
         "CloseStdin" => ConnectCalls.UnaryAsync(context, CloseStdinRequest.Parser, async request =>
         {
-            await Select(sandbox, request.Process).CloseInputAsync();
+            var process = Select(sandbox, request.Process);
+            if (process.Request.Terminal is not null)
+            {
+                throw new ConnectException(ConnectCode.Unknown, "error closing stdin: tty assigned to process, send the end-of-file character (4) instead");
+            }
+
+            await process.CloseInputAsync();
             return new CloseStdinResponse();
         }),
-        "Update" => ConnectCalls.UnaryAsync(context, UpdateRequest.Parser, request =>
+        "Update" => ConnectCalls.UnaryAsync(context, UpdateRequest.Parser, async request =>
         {
-            Select(sandbox, request.Process);
-            return request.Pty is null
-                ? Task.FromResult<IMessage>(new UpdateResponse())
-                : throw new ConnectException(ConnectCode.Internal, "error resizing tty: tty not assigned to process");
+            await ResizeAsync(Select(sandbox, request.Process), request.Pty);
+            return new UpdateResponse();
         }),
         _ => ConnectCalls.NotFoundAsync(context),
     };
@@ -52,11 +56,6 @@ internal sealed class ProcessRoutes(TimeProvider time)
         var timeout = CallHeaders.Timeout(context.Request.Headers);
         var request = await body.ReadEnvelopeAsync(StartRequest.Parser, context.RequestAborted)
             ?? throw new ConnectException(ConnectCode.InvalidArgument, "the request has no message");
-        if (request.Pty is not null)
-        {
-            throw new ConnectException(ConnectCode.Unimplemented, "this host has no pseudo-terminals yet");
-        }
-
         var (process, subscription) = await StartRequests.StartAsync(sandbox, request, CallHeaders.User(context.Request.Headers));
         using (subscription)
         {
@@ -201,26 +200,33 @@ internal sealed class ProcessRoutes(TimeProvider time)
 
     private static async Task InputAsync(LocalProcess process, ProcessInput? input)
     {
-        switch (input?.InputCase ?? ProcessInput.InputOneofCase.None)
+        var atTerminal = process.Request.Terminal is not null;
+        var (data, target, fault) = input?.InputCase switch
         {
-            case ProcessInput.InputOneofCase.Stdin:
-                try
-                {
-                    // Not cancelled when the caller leaves: half of an input would be worse than a late one.
-                    await process.WriteInputAsync(input!.Stdin.Memory);
-                }
-                catch (IOException e)
-                {
-                    throw new ConnectException(ConnectCode.Internal, "error writing to stdin: " + e.Message);
-                }
+            ProcessInput.InputOneofCase.Stdin => (input.Stdin, "stdin", atTerminal ? "tty assigned to process, input must go to it" : null),
+            ProcessInput.InputOneofCase.Pty => (input.Pty, "tty", atTerminal ? null : "tty not assigned to process"),
+            _ => throw new ConnectException(ConnectCode.Unimplemented, "invalid input type"),
+        };
+        if (fault is not null)
+        {
+            throw new ConnectException(ConnectCode.Internal, $"error writing to {target}: {fault}");
+        }
 
-                break;
-            case ProcessInput.InputOneofCase.Pty:
-                throw new ConnectException(ConnectCode.Internal, "error writing to tty: tty not assigned to process");
-            default:
-                throw new ConnectException(ConnectCode.Unimplemented, "invalid input type");
+        try
+        {
+            // Not cancelled when the caller leaves: half of an input would be worse than a late one.
+            await process.WriteInputAsync(data.Memory);
+        }
+        catch (IOException e)
+        {
+            throw new ConnectException(ConnectCode.Internal, $"error writing to {target}: {e.Message}");
         }
     }
+
+    private static Task ResizeAsync(LocalProcess process, PTY? terminal) =>
+        terminal is null ? Task.CompletedTask
+        : process.Request.Terminal is null ? throw new ConnectException(ConnectCode.Internal, "error resizing tty: tty not assigned to process")
+        : process.ResizeAsync(StartRequests.Size(terminal));
 
     private static async Task SignalAsync(LocalProcess process, Signal signal)
     {

@@ -25,7 +25,8 @@ internal static class StartRequests
                 config.Envs,
                 config.HasCwd && config.Cwd.Length > 0 ? config.Cwd : null,
                 !request.HasStdin || request.Stdin,
-                request.HasTag ? request.Tag : null);
+                request.HasTag ? request.Tag : null,
+                request.Pty is null ? null : Size(request.Pty));
         }
         catch (AgentRefusedException e)
         {
@@ -33,6 +34,9 @@ internal static class StartRequests
             throw new ConnectException(code, e.Kind == "fork" ? $"fork/exec {config.Cmd}: {e.Message}" : e.Message);
         }
     }
+
+    /// <summary>What is left out is 0, as envd passes it on.</summary>
+    internal static TerminalSize Size(PTY terminal) => new(terminal.Size?.Rows ?? 0, terminal.Size?.Cols ?? 0);
 
     private static void Check(ProcessConfig config, string? user)
     {

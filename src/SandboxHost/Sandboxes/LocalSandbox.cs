@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
+using InterpreterKernel.SandboxHost.Agent;
 using InterpreterKernel.SandboxHost.Files;
 using InterpreterKernel.SandboxHost.Isolation;
 using InterpreterKernel.SandboxHost.Native;
@@ -63,7 +64,7 @@ internal sealed class LocalSandbox
 
     /// <summary>Starts a program as envd does: its environment is made from nothing but what is listed here.</summary>
     internal async Task<(LocalProcess Process, Subscription Subscription)> StartAsync(
-        string command, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment, string? cwd, bool stdin, string? tag)
+        string command, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment, string? cwd, bool stdin, string? tag, TerminalSize? terminal = null)
     {
         var merged = new Dictionary<string, string>
         {
@@ -81,7 +82,7 @@ internal sealed class LocalSandbox
         }
 
         var request = new ProcessRequest(
-            command, arguments, environment, cwd, [.. merged.Select(e => $"{e.Key}={e.Value}")], Resolve(cwd ?? ""), stdin, tag);
+            command, arguments, environment, cwd, [.. merged.Select(e => $"{e.Key}={e.Value}")], Resolve(cwd ?? ""), stdin, tag, terminal);
         var (process, subscription) = await LocalProcess.StartAsync(_container, _poller, request);
         _processes[process.Pid] = process;
         _ = RetireAsync(process);

@@ -31,13 +31,9 @@ TASKS = {
 
 
 def run(fields, descriptors):
-    """In the child: does one task and ends the process."""
+    """In the child, which has only those descriptors: does one task and ends the process."""
     name, arguments, out = fields[0], fields[1:], descriptors[-1]
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-    # Ends of other programs' pipes may be waiting their turn in the agent; a copy kept here would delay their end.
-    kept = sorted(descriptors)
-    for low, high in zip([2] + kept, kept + [1 << 16]):
-        os.closerange(low + 1, high)
     try:
         if name == b"watch":
             from watch import watch  # rare, and slow to import
