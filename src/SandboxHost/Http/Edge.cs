@@ -1,6 +1,8 @@
 using System.Security.Cryptography;
 using System.Text;
 using InterpreterKernel.Protocol.Connect;
+using InterpreterKernel.SandboxHost.Agent;
+using InterpreterKernel.SandboxHost.CodeInterpreter;
 using InterpreterKernel.SandboxHost.Envd;
 using InterpreterKernel.SandboxHost.Ports;
 using InterpreterKernel.SandboxHost.Sandboxes;
@@ -53,7 +55,12 @@ internal sealed class Edge(SandboxRegistry registry, EnvdRoutes envd, PortRoutes
         context.RequestAborted = either.Token;
         try
         {
-            await (port == EnvdRoutes.Port ? envd.HandleAsync(context, sandbox) : ports.HandleAsync(context, sandbox, port));
+            await (port switch
+            {
+                EnvdRoutes.Port => envd.HandleAsync(context, sandbox),
+                CodeInterpreterProcess.Port => InterpretAsync(context, sandbox),
+                _ => ports.HandleAsync(context, sandbox, port),
+            });
         }
         catch (Exception e) when (e is OperationCanceledException or IOException && suspended.IsCancellationRequested && !caller.IsCancellationRequested)
         {
@@ -64,6 +71,21 @@ internal sealed class Edge(SandboxRegistry registry, EnvdRoutes envd, PortRoutes
         {
             context.RequestAborted = caller;
         }
+    }
+
+    private async Task InterpretAsync(HttpContext context, LocalSandbox sandbox)
+    {
+        try
+        {
+            await sandbox.CodeInterpreter.EnsureAsync(context.RequestAborted);
+        }
+        catch (Exception e) when (e is IOException or AgentRefusedException && !sandbox.Gone.IsCancellationRequested && !sandbox.Suspended.IsCancellationRequested)
+        {
+            await Answers.EdgeErrorAsync(context, sandbox.Id, 502, e.Message, CodeInterpreterProcess.Port);
+            return;
+        }
+
+        await ports.HandleAsync(context, sandbox, CodeInterpreterProcess.Port);
     }
 
     /// <summary>Wakes a sandbox that was to be woken by traffic; false when an error was answered.</summary>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
+using InterpreterKernel.SandboxHost.CodeInterpreter;
 using InterpreterKernel.SandboxHost.Isolation;
 using InterpreterKernel.SandboxHost.Native;
 
@@ -35,6 +36,7 @@ internal sealed class LocalSandbox
         _poller = poller;
         _time = time;
         Gone = _gone.Token;
+        CodeInterpreter = new CodeInterpreterProcess(this);
         Metrics = new SandboxMetrics(this, cpus, time);
         Journal = new SandboxJournal(time);
         Journal.Info("sandbox created", ("template", request.TemplateId), ("lifetime", $"{request.Lifetime.TotalSeconds:0} s"));
@@ -63,6 +65,9 @@ internal sealed class LocalSandbox
     /// <summary>Cancelled when the sandbox is being killed: every open request on it ends at once.</summary>
     internal CancellationToken Gone { get; }
 
+    /// <summary>What serves its port 49999.</summary>
+    internal CodeInterpreterProcess CodeInterpreter { get; }
+
     /// <summary>What it uses of the machine.</summary>
     internal SandboxMetrics Metrics { get; }
 
@@ -80,6 +85,18 @@ internal sealed class LocalSandbox
     internal async Task<(LocalProcess Process, Subscription Subscription)> StartAsync(
         string command, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment, string? cwd, bool stdin, string? tag)
     {
+        var request = new ProcessRequest(
+            command, arguments, environment, cwd, Environment(environment), Resolve(cwd ?? ""), stdin, tag);
+        var (process, subscription) = await LocalProcess.StartAsync(_container, _poller, request);
+        _processes[process.Pid] = process;
+        Journal.Info("process started", ("pid", $"{process.Pid}"), ("cmd", command));
+        _ = RetireAsync(process);
+        return (process, subscription);
+    }
+
+    /// <summary>The environment of a program of the sandbox, as "name=value", with what is asked for on top.</summary>
+    internal IReadOnlyList<string> Environment(IEnumerable<KeyValuePair<string, string>> more)
+    {
         var merged = new Dictionary<string, string>
         {
             ["PATH"] = _searchPath,
@@ -90,18 +107,12 @@ internal sealed class LocalSandbox
             ["E2B_SANDBOX_ID"] = Id,
             ["E2B_TEMPLATE_ID"] = Request.TemplateId,
         };
-        foreach (var (name, value) in Request.EnvVars.Concat(environment))
+        foreach (var (name, value) in Request.EnvVars.Concat(more))
         {
             merged[name] = value;
         }
 
-        var request = new ProcessRequest(
-            command, arguments, environment, cwd, [.. merged.Select(e => $"{e.Key}={e.Value}")], Resolve(cwd ?? ""), stdin, tag);
-        var (process, subscription) = await LocalProcess.StartAsync(_container, _poller, request);
-        _processes[process.Pid] = process;
-        Journal.Info("process started", ("pid", $"{process.Pid}"), ("cmd", command));
-        _ = RetireAsync(process);
-        return (process, subscription);
+        return [.. merged.Select(e => $"{e.Key}={e.Value}")];
     }
 
     /// <summary>The process of that id, if it runs or ended a short while ago.</summary>
