@@ -57,6 +57,14 @@ internal sealed class AgentLink : IDisposable
     internal Task SignalAsync(AgentChild child, int signal) =>
         SendAsync(AgentFrame.Encode(AgentFrame.Signal, 0, child.Request, [signal.ToString(CultureInfo.InvariantCulture)]), []);
 
+    /// <summary>Asks for a TCP socket of the sandbox's network; it comes through the given end of a unix socket, or that end is closed.</summary>
+    internal Task AskSocketAsync(bool version6, SafeFileHandle way) =>
+        SendAsync(AgentFrame.Encode(AgentFrame.Socket, 1, Interlocked.Increment(ref _lastRequest), [version6 ? "6" : "4"]), [way]);
+
+    /// <summary>Asks how full the home is: two numbers of 8 bytes, big-endian, used and total, come through the given end of a pipe.</summary>
+    internal Task AskDiskAsync(SafeFileHandle answer) =>
+        SendAsync(AgentFrame.Encode(AgentFrame.Disk, 1, Interlocked.Increment(ref _lastRequest), []), [answer]);
+
     private async Task<AgentChild> RequestAsync(byte kind, IReadOnlyList<string> fields, IReadOnlyList<SafeFileHandle> descriptors)
     {
         var child = new AgentChild(Interlocked.Increment(ref _lastRequest));

@@ -4,8 +4,8 @@ One unix socket, descriptor 3, is the only tie to the host. When it ends, so doe
 then kills everything in the process-id namespace: a host that dies takes its sandboxes along.
 
 Frames, both ways:   u32 length of the rest | u8 kind | u8 descriptors | u32 id | fields, each u32 length + bytes
-The descriptors (ends of pipes that the host made) travel beside the frame by SCM_RIGHTS. The host never gets a
-descriptor back and never opens a file of the sandbox: whatever touches the sandbox's files runs in here.
+The descriptors (ends of pipes that the host made) travel beside the frame by SCM_RIGHTS. The host gets none back but
+sockets it asked for, and never opens a file of the sandbox: whatever touches the sandbox's files runs in here.
 
 Start-up counts (every sandbox waits for it), so only C modules are imported: `socket`, `signal` and `json`
 would pull in `enum` and `re`.
@@ -19,8 +19,7 @@ import _signal
 import _socket
 
 # From the host.
-SPAWN, SIGNAL, TASK = 1, 2, 3
-TERMINAL, RESIZE = 10, 11
+SPAWN, SIGNAL, TASK, SOCKET, DISK, TERMINAL, RESIZE = 1, 2, 3, 4, 5, 10, 11
 # To the host.
 READY, STARTED, FAILED, EXITED = 1, 2, 3, 4
 
@@ -154,6 +153,13 @@ class Agent:
                 run(fields, descriptors)
 
             self.fork(request, task)
+        elif kind == SOCKET:
+            give_socket(fields, descriptors)
+        elif kind == DISK:
+            # As with the stat in spawn, nothing in here can make this block; nor can so few bytes in a fresh pipe.
+            disk = os.statvfs(b"/home/user")
+            used, total = (disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_blocks * disk.f_frsize
+            os.write(descriptors[0], used.to_bytes(8, "big") + total.to_bytes(8, "big"))
 
     def spawn(self, request, fields, descriptors, size=None):
         cwd, count = fields[0], int(fields[1])
@@ -293,6 +299,25 @@ def close_all_but(*descriptors):
     kept = sorted(descriptors)
     for low, high in zip([2] + kept, kept + [1 << 16]):
         os.closerange(low + 1, high)
+
+
+def give_socket(fields, descriptors):
+    """Sends a TCP socket of this network, not connected yet, through the unix socket that came along.
+
+    The host connects it to a server in here. It goes that way, and not through the control socket, so that the host
+    takes a descriptor only where it waits for one. On failure nothing is sent: the host sees the end of the file.
+    """
+    family = _socket.AF_INET6 if fields[0] == b"6" else _socket.AF_INET
+    way = _socket.socket(fileno=descriptors[0])
+    try:
+        made = _socket.socket(family, _socket.SOCK_STREAM)
+        number = made.fileno().to_bytes(4, sys.byteorder)
+        way.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, number)], _socket.MSG_DONTWAIT)
+        made.close()
+    except OSError:
+        return
+    finally:
+        way.detach()
 
 
 def execute(arguments, environment):

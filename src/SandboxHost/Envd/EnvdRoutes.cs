@@ -15,20 +15,8 @@ internal sealed class EnvdRoutes(SandboxRegistry registry)
     private readonly FilesystemRoutes _filesystem = new(registry.Time);
     private readonly FileRoutes _files = new();
 
-    internal async Task HandleAsync(HttpContext context, string id, int port)
+    internal async Task HandleAsync(HttpContext context, LocalSandbox sandbox)
     {
-        if (registry.Find(id) is not { } sandbox)
-        {
-            await Answers.SandboxNotFoundAsync(context, id);
-            return;
-        }
-
-        if (port != Port)
-        {
-            await Answers.PortClosedAsync(context, id, port);
-            return;
-        }
-
         var path = context.Request.Path.Value ?? "";
         if (path == "/health" && context.Request.Method == "GET")
         {
@@ -42,8 +30,6 @@ internal sealed class EnvdRoutes(SandboxRegistry registry)
             return;
         }
 
-        // Whatever is open on the sandbox when it is killed ends at once, by a cut connection as with a real one.
-        await using var cut = sandbox.Gone.Register(static state => ((HttpContext)state!).Abort(), context);
         await (path switch
         {
             "/files" => _files.HandleAsync(context, sandbox),

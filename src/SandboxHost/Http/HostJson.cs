@@ -19,6 +19,13 @@ internal sealed record EdgeError(string SandboxId, string Message, int Code, int
 [JsonSerializable(typeof(SandboxDetail))]
 [JsonSerializable(typeof(TimeoutBody))]
 [JsonSerializable(typeof(RefreshBody))]
+[JsonSerializable(typeof(PauseBody))]
+[JsonSerializable(typeof(NetworkOptions))]
+[JsonSerializable(typeof(List<Metric>))]
+[JsonSerializable(typeof(MetricsOfMany))]
+[JsonSerializable(typeof(LogsV1))]
+[JsonSerializable(typeof(LogsV2))]
+[JsonSerializable(typeof(List<string>))]
 [JsonSerializable(typeof(List<WrittenFile>))]
 [JsonSerializable(typeof(Dictionary<string, string>))]
 internal sealed partial class HostJson : JsonSerializerContext;

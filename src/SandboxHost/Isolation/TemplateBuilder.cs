@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using InterpreterKernel.SandboxHost.Agent;
+using InterpreterKernel.SandboxHost.CodeInterpreter;
 
 namespace InterpreterKernel.SandboxHost.Isolation;
 
@@ -12,6 +13,7 @@ namespace InterpreterKernel.SandboxHost.Isolation;
 internal sealed class TemplateBuilder(HostLayout layout)
 {
     internal const string AgentPath = "/etc/sandbox-agent.py";
+    internal const string CodeInterpreterPath = "/etc/sandbox-interpreter";
 
     // agent.py knows it as well.
     private const string TasksPath = "/etc/sandbox-agent";
@@ -194,6 +196,12 @@ internal sealed class TemplateBuilder(HostLayout layout)
         foreach (var (file, text) in AgentSource.Tasks())
         {
             WriteFile(draft, $"{TasksPath}/{file}", text);
+        }
+
+        MakeDirectory(draft, CodeInterpreterPath);
+        foreach (var file in CodeInterpreterSource.Files)
+        {
+            WriteFile(draft, CodeInterpreterPath + "/" + file, CodeInterpreterSource.Read(file));
         }
 
         Directory.Move(draft, skeleton);
