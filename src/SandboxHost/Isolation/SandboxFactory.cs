@@ -58,7 +58,7 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
                 pid = await runtime.RunAsync(id, bundle, theirs);
             }
 
-            if (anyLimit && !cgroups.ViaSystemd)
+            if (HasCgroup && !cgroups.ViaSystemd)
             {
                 Cgroups.Show(CgroupPath(id));
             }
