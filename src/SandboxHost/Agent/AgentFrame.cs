@@ -21,6 +21,9 @@ internal static class AgentFrame
     internal const byte Socket = 4;
     internal const byte Disk = 5;
 
+    internal const byte Terminal = 10;
+    internal const byte Resize = 11;
+
     internal const byte Ready = 1;
     internal const byte Started = 2;
     internal const byte Failed = 3;

@@ -36,6 +36,18 @@ internal sealed class AgentLink : IDisposable
     internal Task<AgentChild> StartAsync(string cwd, IReadOnlyList<string> arguments, IEnumerable<string> environment, IReadOnlyList<SafeFileHandle> descriptors) =>
         RequestAsync(AgentFrame.Spawn, [cwd, arguments.Count.ToString(CultureInfo.InvariantCulture), .. arguments, .. environment], descriptors);
 
+    /// <summary>Starts a program at a terminal of its own; the descriptors are a pipe with what is typed, and one for what is shown.</summary>
+    /// <inheritdoc cref="StartAsync"/>
+    internal Task<AgentChild> StartAtTerminalAsync(
+        TerminalSize size, string cwd, IReadOnlyList<string> arguments, IEnumerable<string> environment, IReadOnlyList<SafeFileHandle> descriptors) =>
+        RequestAsync(
+            AgentFrame.Terminal,
+            [.. size.Fields, cwd, arguments.Count.ToString(CultureInfo.InvariantCulture), .. arguments, .. environment],
+            descriptors);
+
+    /// <summary>Changes the size of a program's terminal.</summary>
+    internal Task ResizeAsync(AgentChild child, TerminalSize size) => SendAsync(AgentFrame.Encode(AgentFrame.Resize, 0, child.Request, size.Fields), []);
+
     /// <summary>Starts a file task; the last descriptor takes its answer.</summary>
     /// <inheritdoc cref="StartAsync"/>
     internal Task<AgentChild> StartTaskAsync(IReadOnlyList<string> nameAndArguments, IReadOnlyList<SafeFileHandle> descriptors) =>
@@ -176,6 +188,12 @@ internal sealed class AgentLink : IDisposable
             _children.TryRemove(request, out _);
         }
     }
+}
+
+/// <summary>How many characters a terminal shows.</summary>
+internal readonly record struct TerminalSize(uint Rows, uint Columns)
+{
+    internal IReadOnlyList<string> Fields => [Rows.ToString(CultureInfo.InvariantCulture), Columns.ToString(CultureInfo.InvariantCulture)];
 }
 
 /// <summary>The agent's greeting.</summary>

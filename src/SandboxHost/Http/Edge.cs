@@ -44,6 +44,15 @@ internal sealed class Edge(SandboxRegistry registry, EnvdRoutes envd, PortRoutes
         await PassAsync(context, sandbox, port);
     }
 
+    /// <summary>
+    /// A signed address of a file names no sandbox when the client has one address for all of them (E2B_SANDBOX_URL); whose
+    /// token made the signature is the one that is meant.
+    /// </summary>
+    internal Task HandleSignedAsync(HttpContext context) =>
+        registry.Known.FirstOrDefault(sandbox => EnvdAccess.IsSignedFor(context.Request, sandbox)) is { } sandbox
+            ? HandleAsync(context, sandbox.Id, EnvdRoutes.Port)
+            : Answers.ErrorAsync(context, 401, "invalid signature");
+
     private async Task PassAsync(HttpContext context, LocalSandbox sandbox, int port)
     {
         // Whatever is open on the sandbox when it is killed ends at once, by a cut connection as with a real one;

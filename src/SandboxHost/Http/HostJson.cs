@@ -27,5 +27,7 @@ internal sealed record EdgeError(string SandboxId, string Message, int Code, int
 [JsonSerializable(typeof(LogsV2))]
 [JsonSerializable(typeof(List<string>))]
 [JsonSerializable(typeof(List<WrittenFile>))]
+[JsonSerializable(typeof(ComposeBody))]
+[JsonSerializable(typeof(EnvdMetrics))]
 [JsonSerializable(typeof(Dictionary<string, string>))]
 internal sealed partial class HostJson : JsonSerializerContext;

@@ -20,6 +20,10 @@ internal sealed class Router(SandboxRoutes control, Edge edge, ILogger logger)
             {
                 await edge.HandleAsync(context, id, port);
             }
+            else if (context.Request.Path == "/files" && context.Request.Query.ContainsKey("signature"))
+            {
+                await edge.HandleSignedAsync(context);
+            }
             else
             {
                 await control.HandleAsync(context);

@@ -15,6 +15,9 @@ internal sealed class TemplateBuilder(HostLayout layout)
     internal const string AgentPath = "/etc/sandbox-agent.py";
     internal const string CodeInterpreterPath = "/etc/sandbox-interpreter";
 
+    // agent.py knows it as well.
+    private const string TasksPath = "/etc/sandbox-agent";
+
     private const UnixFileMode Directories = (UnixFileMode)0b111_101_101;
     private const UnixFileMode Files = (UnixFileMode)0b110_100_100;
     private const long MaxCopy = 16 << 20;
@@ -189,6 +192,12 @@ internal sealed class TemplateBuilder(HostLayout layout)
 
         WriteIdentity(draft);
         WriteFile(draft, AgentPath, AgentSource.Read());
+        MakeDirectory(draft, TasksPath);
+        foreach (var (file, text) in AgentSource.Tasks())
+        {
+            WriteFile(draft, $"{TasksPath}/{file}", text);
+        }
+
         MakeDirectory(draft, CodeInterpreterPath);
         foreach (var file in CodeInterpreterSource.Files)
         {

@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
+using InterpreterKernel.SandboxHost.Agent;
 using InterpreterKernel.SandboxHost.CodeInterpreter;
+using InterpreterKernel.SandboxHost.Files;
 using InterpreterKernel.SandboxHost.Isolation;
 using InterpreterKernel.SandboxHost.Native;
 
@@ -78,15 +80,19 @@ internal sealed class LocalSandbox
 
     internal Poller Poller => _poller;
 
+    internal TimeProvider Time => _time;
+
+    internal WatcherTable Watchers { get; } = new();
+
     /// <summary>Those that have not ended.</summary>
     internal IEnumerable<LocalProcess> Processes => _processes.Values.Where(p => !p.Completion.IsCompleted);
 
     /// <summary>Starts a program as envd does: its environment is made from nothing but what is listed here.</summary>
     internal async Task<(LocalProcess Process, Subscription Subscription)> StartAsync(
-        string command, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment, string? cwd, bool stdin, string? tag)
+        string command, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment, string? cwd, bool stdin, string? tag, TerminalSize? terminal = null)
     {
         var request = new ProcessRequest(
-            command, arguments, environment, cwd, Environment(environment), Resolve(cwd ?? ""), stdin, tag);
+            command, arguments, environment, cwd, Environment(environment), Resolve(cwd ?? ""), stdin, tag, terminal);
         var (process, subscription) = await LocalProcess.StartAsync(_container, _poller, request);
         _processes[process.Pid] = process;
         Journal.Info("process started", ("pid", $"{process.Pid}"), ("cmd", command));
