@@ -65,7 +65,7 @@ public sealed class CodeInterpreterTests : IAsyncLifetime
         result.GetProperty("is_main_result").GetBoolean().ShouldBeFalse();
         Convert.FromBase64String(result.GetProperty("png").GetString()!).AsSpan(1, 3).SequenceEqual("PNG"u8).ShouldBeTrue();
         result.GetProperty("html").GetString().ShouldBe("<b>x</b>");
-        result.GetProperty("extra").GetProperty("application/vnd.mine+json").GetProperty("a").GetInt32().ShouldBe(1);
+        result.GetProperty("application/vnd.mine+json").GetProperty("a").GetInt32().ShouldBe(1);
         result.TryGetProperty("text", out _).ShouldBeFalse();
     }
 

@@ -215,17 +215,16 @@ def error(name, value, traceback=()):
 
 
 def result(data, is_main):
-    event, extra = {"type": "result", "is_main_result": is_main}, {}
+    event = {"type": "result", "is_main_result": is_main}
     for mime, value in data.items():
         name = MIMES.get(mime)
         if name is None:
-            extra[mime] = value
+            if "/" in mime:
+                event[mime] = value     # clients gather the keys they do not know as "extra"
         elif name == "text" and isinstance(value, str):
             # The repr of a string; its quotes are of no use to anybody.
             quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
             event["text"] = value[1:-1] if quoted else value
         else:
             event[name] = value.strip() if name in ("png", "jpeg", "pdf") and isinstance(value, str) else value
-    if extra:
-        event["extra"] = extra
     return event
