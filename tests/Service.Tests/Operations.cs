@@ -28,7 +28,7 @@ internal sealed class Operations(SandboxConnection connection)
 
     private async Task RunCommandsAsync(Commands commands)
     {
-        async Task<JsonNode> Ran(string cmd, CommandOptions? o = null) => Text(await commands.RunAsync(cmd, o));
+        async Task<JsonNode?> Ran(string cmd, CommandOptions? o = null) => Text(await commands.RunAsync(cmd, o));
         await RowAsync("run", () => Ran("echo out; echo err >&2"));
         await RowAsync("run exit 7", () => Failed(commands.RunAsync("echo out; echo err >&2; exit 7")));
         await RowAsync("run killed", () => Failed(commands.RunAsync("kill -9 $$")));
