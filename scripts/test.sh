@@ -4,13 +4,12 @@
 #   scripts/test.sh [--quick] [--ci] [--list] [SUITE...]
 #
 # --quick leaves out what takes more than some seconds (pytest's mark `slow`, xunit's trait Category=Slow).
-# --ci is what .ci/run says: of the outer tests only the files in $ci_outer; the others take a quarter of an hour more.
+# --ci is what .ci/run says: of the outer tests (EndToEnd, Faults) those that are not `slow`.
 # SUITE is one of: format, build, the name of a tests/*.Tests project without its ending (Protocol, Sandbox, ...),
-# Relay, EndToEnd, Sdk (E2B's JavaScript SDKs against `serve`). Without one, all of them run. What the tests need is installed first.
+# Relay, EndToEnd, Faults (what breaks between kernel and sandbox), Sdk (E2B's JavaScript SDKs against `serve`). Without one, all of them run. What the tests need is installed first.
 . "$(dirname "$0")/common.sh"
 
 quick=0 ci=0 list=0 chosen=()
-ci_outer=(test_messages.py test_command_line.py)
 for argument in "$@"; do
     case $argument in
         --quick) quick=1 ;;
@@ -27,7 +26,7 @@ for project in "$root"/tests/*.Tests/*.csproj; do
     name=$(basename "$(dirname "$project")")
     suites+=("${name%.Tests}")
 done
-for folder in Relay EndToEnd; do
+for folder in Relay EndToEnd Faults; do
     if compgen -G "$root/tests/$folder/test_*.py" >/dev/null; then suites+=("$folder"); fi
 done
 suites+=(Sdk)
@@ -123,6 +122,11 @@ build() { "$dotnet" build InterpreterKernel.sln --configuration Release --nologo
 # The programs that the outer tests and E2B's SDKs start are the published ones, as a user has them.
 publish() { "$root/scripts/build.sh" >/dev/null; }
 
+install_sdks() { # what the lock file names, once; npm leaves a file of its own behind that says when
+    cd "$root/tests/Sdk"
+    [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent
+}
+
 step format "$dotnet" format InterpreterKernel.sln --verify-no-changes --verbosity quiet
 step build build
 for project in tests/*.Tests/*.csproj; do
@@ -131,35 +135,36 @@ for project in tests/*.Tests/*.csproj; do
     if [ $quick = 1 ]; then filter=(--filter "Category!=Slow"); fi
     unbuilt=(--no-build)
     wants build || unbuilt=()
+    # It compares our client with E2B's.
+    if [ "$name" = Service.Tests ] && wants Service; then (install_sdks) || say "E2B's SDKs could not be installed"; fi
     suite "${name%.Tests}" "$results/$name.trx" \
         "$dotnet" test "$project" --configuration Release "${unbuilt[@]}" --nologo --verbosity quiet "${filter[@]}" \
         --blame-hang-timeout 3m --logger "trx;LogFileName=$name.trx" --results-directory "$results"
 done
-for name in Relay EndToEnd; do
-    [[ " ${suites[*]} " == *" $name "* ]] || continue
-    if [ $name = EndToEnd ] && wants EndToEnd && ! publish; then
-        record EndToEnd 0 1 0 0
+published=
+publish_once() { [ -n "$published" ] || { publish && published=1; }; }
+for name in Relay EndToEnd Faults; do
+    [[ " ${suites[*]} " == *" $name "* ]] && wants "$name" || continue
+    if [ $name != Relay ] && ! publish_once; then
+        record $name 0 1 0 0
         continue
     fi
     filter=()
-    if [ $quick = 1 ]; then filter=(-m "not slow"); fi
-    tests=("tests/$name")
-    if [ $ci = 1 ] && [ $name = EndToEnd ]; then tests=("${ci_outer[@]/#/tests/EndToEnd/}"); fi
+    if [ $quick = 1 ] || { [ $ci = 1 ] && [ $name != Relay ]; }; then filter=(-m "not slow"); fi
     suite $name "$results/$name.xml" \
-        "$python" -m pytest "${tests[@]}" -q -p no:cacheprovider --durations=5 "${filter[@]}" --junitxml="$results/$name.xml"
+        "$python" -m pytest "tests/$name" -q -p no:cacheprovider --durations=5 "${filter[@]}" --junitxml="$results/$name.xml"
 done
 
 sdk_tests() { # the report is for us, the rest for people
     local node
     node=$(node_for_sdks) || return 1
-    # What the lock file names, once; npm leaves a file of its own behind that says when.
-    [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent || return 1
+    install_sdks || return 1
     # Two reporters, because the one that a machine can read is none for people.
     "$node" --test --test-timeout=120000 --test-reporter=spec --test-reporter-destination=stderr \
         --test-reporter=tap --test-reporter-destination="$results/Sdk.tap" ./*.test.mjs
 }
 if wants Sdk; then
-    if publish; then
+    if publish_once; then
         cd "$root/tests/Sdk"
         suite Sdk "$results/Sdk.tap" sdk_tests
         cd "$root"

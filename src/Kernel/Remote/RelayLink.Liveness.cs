@@ -7,7 +7,7 @@ namespace InterpreterKernel.Kernel.Remote;
 internal sealed partial class RelayLink
 {
     /// <summary>Silence for this many ping intervals ends an attachment.</summary>
-    private const double SilentIntervals = 2.5;
+    private const double SilentIntervals = 2;
 
     /// <summary>
     /// So does a ping unanswered for this many, although bytes come: then only our direction is broken. It is longer, because the answer

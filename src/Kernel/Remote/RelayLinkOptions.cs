@@ -3,8 +3,8 @@ namespace InterpreterKernel.Kernel.Remote;
 /// <summary>How a <see cref="RelayLink"/> behaves. The defaults are what the kernel uses.</summary>
 internal sealed record RelayLinkOptions
 {
-    /// <summary>After this much silence the relay is asked for a sign of life; after two and a half times as much the attachment is given up.</summary>
-    public TimeSpan PingInterval { get; init; } = TimeSpan.FromSeconds(4);
+    /// <summary>After this much silence the relay is asked for a sign of life; after twice as much the attachment is given up.</summary>
+    public TimeSpan PingInterval { get; init; } = TimeSpan.FromSeconds(3);
 
     /// <summary>How long an attachment may take from the start of its process to the relay's HELLO.</summary>
     public TimeSpan AttachTimeout { get; init; } = TimeSpan.FromSeconds(30);
