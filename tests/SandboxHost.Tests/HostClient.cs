@@ -67,6 +67,24 @@ internal sealed class TestSandbox(HostClient client, string id, string token)
         return await SendAsync(HttpMethod.Post, "/process.Process/" + method, content);
     }
 
+    /// <summary>A call of the filesystem service, binary codec: the answer, or the error's code.</summary>
+    internal async Task<(T? Answer, string? Error)> FilesAsync<T>(string method, IMessage message, MessageParser<T> parser, int? timeoutMs = null)
+        where T : class, IMessage<T>
+    {
+        var content = new ByteArrayContent(message.ToByteArray());
+        content.Headers.ContentType = new MediaTypeHeaderValue("application/proto");
+        var request = Request(HttpMethod.Post, "/filesystem.Filesystem/" + method, content);
+        if (timeoutMs is { } limit)
+        {
+            request.Headers.Add("Connect-Timeout-Ms", limit.ToString(System.Globalization.CultureInfo.InvariantCulture));
+        }
+
+        using var response = await client.Http.SendAsync(request);
+        return response.StatusCode == HttpStatusCode.OK
+            ? (parser.ParseFrom(await response.Content.ReadAsByteArrayAsync()), null)
+            : (null, (await HostClient.JsonAsync(response)).GetProperty("code").GetString());
+    }
+
     /// <summary>Start or Connect, as a stream of events.</summary>
     internal async Task<TestStream> StreamAsync(string method, IMessage message, params (string Name, string Value)[] headers) =>
         await TestStream.OpenAsync(client.Http, Request(HttpMethod.Post, "/process.Process/" + method), message, headers);

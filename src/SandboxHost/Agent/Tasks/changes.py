@@ -2,7 +2,7 @@
 
 import os
 
-from common import ENOTEMPTY, EXDEV, TEMPORARY_NEW, clean, write_all
+from common import EACCES, ENOTEMPTY, EXDEV, TEMPORARY_NEW, clean, write_all
 from content import copy_content
 from entries import children, stat
 
@@ -22,6 +22,8 @@ def move(descriptors, source, destination):
 
 
 def across(source, destination):
+    if not os.access(os.path.dirname(source), os.W_OK | os.X_OK):
+        raise OSError(EACCES, "permission denied")  # it could be copied, but not taken away
     temporary = os.path.join(os.path.dirname(destination), TEMPORARY_NEW + os.urandom(6).hex().encode())
     try:
         copy_tree(source, temporary)

@@ -88,7 +88,7 @@ def list_directory(descriptors, path, depth):
     """Below a directory, its parents first, each directory by name; links are shown, not followed."""
     top, depth, names = clean(path), int(depth), Names()
     answer, count = bytearray(b"\x00"), 0
-    waiting = [(entry, 1) for entry in children(top)]
+    waiting = [(entry, 1) for entry in children(top, MAX_ENTRIES)]
     while waiting:
         path, level = waiting.pop()
         try:
@@ -101,18 +101,18 @@ def list_directory(descriptors, path, depth):
             raise OSError(E2BIG, f"there are more than {MAX_ENTRIES} entries, or their names are too long for one answer; list with less depth")
         if level < depth and status.st_mode & 0o170000 == 0o040000:
             try:
-                waiting += [(entry, level + 1) for entry in children(path)]
+                waiting += [(entry, level + 1) for entry in children(path, MAX_ENTRIES)]
             except (PermissionError, FileNotFoundError, NotADirectoryError):
                 pass  # not ours to look into, or changed meanwhile: it is listed, its content is not
     write_all(descriptors[-1], answer)
 
 
-def children(directory):
+def children(directory, limit=None):
     """Paths of what is in a directory, the last by name first."""
     found = []
     with os.scandir(directory) as entries:
         for entry in entries:
             found.append(entry.path)
-            if len(found) > MAX_ENTRIES:
-                raise OSError(E2BIG, f"there are more than {MAX_ENTRIES} entries in {os.fsdecode(directory)}")
+            if limit is not None and len(found) > limit:
+                raise OSError(E2BIG, f"there are more than {limit} entries in {os.fsdecode(directory)}")
     return sorted(found, reverse=True)
