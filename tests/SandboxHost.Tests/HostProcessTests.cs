@@ -34,6 +34,23 @@ public sealed class HostProcessTests : IDisposable
     }
 
     [Fact]
+    public async Task A_paused_sandbox_of_a_host_that_is_killed_goes_with_the_sweep()
+    {
+        using var host = await StartAsync([]);
+        using var client = new HostClient(TestHost.Connect(Socket));
+        var sandbox = await client.CreateAsync();
+        await using var stream = await sandbox.StartAsync("echo on; sleep 1000");
+        await stream.ReadUntilAsync("on");
+        (await client.PostAsync($"/sandboxes/{sandbox.Id}/pause", "{}")).StatusCode.ShouldBe(HttpStatusCode.NoContent);
+
+        host.Kill();
+        await host.WaitForExitAsync();
+
+        (await SandboxHostApp.SweepAsync(State, CancellationToken.None)).ShouldBe(1);
+        Traces.Of(State).ShouldBeEmpty();
+    }
+
+    [Fact]
     public async Task The_watchdog_sweeps_after_a_host_that_is_killed()
     {
         using var host = await StartAsync([], ("TEST_WATCHDOG", $"{Environment.ProcessPath} {Assembly} sweep {State}"));
@@ -88,6 +105,10 @@ public sealed class HostProcessTests : IDisposable
                 {
                     using var file = await sandbox.SendAsync(HttpMethod.Post, "/files?path=f", new StringContent("x"));
                     using var missing = await sandbox.SendAsync(HttpMethod.Get, "/files?path=none");
+                    using var port = sandbox.Request(HttpMethod.Get, "/");
+                    port.Headers.Remove("E2b-Sandbox-Port");
+                    port.Headers.Add("E2b-Sandbox-Port", i % 2 == 0 ? "49999" : "8080");
+                    using var forwarded = await client.Http.SendAsync(port);
                 }
             }
 

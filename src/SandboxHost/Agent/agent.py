@@ -156,10 +156,7 @@ class Agent:
         elif kind == SOCKET:
             give_socket(fields, descriptors)
         elif kind == DISK:
-            # As with the stat in spawn, nothing in here can make this block; nor can so few bytes in a fresh pipe.
-            disk = os.statvfs(b"/home/user")
-            used, total = (disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_blocks * disk.f_frsize
-            os.write(descriptors[0], used.to_bytes(8, "big") + total.to_bytes(8, "big"))
+            tell_disk(descriptors[0])
 
     def spawn(self, request, fields, descriptors, size=None):
         cwd, count = fields[0], int(fields[1])
@@ -301,6 +298,16 @@ def close_all_but(*descriptors):
         os.closerange(low + 1, high)
 
 
+def tell_disk(out):
+    """How full the home is. As with the stat in spawn, nothing in here can make this block; nor can so few bytes in a fresh pipe."""
+    try:
+        disk = os.statvfs(b"/home/user")
+        used, total = (disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_blocks * disk.f_frsize
+        os.write(out, used.to_bytes(8, "big") + total.to_bytes(8, "big"))
+    except OSError:
+        return  # who asked has given up waiting
+
+
 def give_socket(fields, descriptors):
     """Sends a TCP socket of this network, not connected yet, through the unix socket that came along.
 
@@ -312,7 +319,7 @@ def give_socket(fields, descriptors):
     try:
         made = _socket.socket(family, _socket.SOCK_STREAM)
         number = made.fileno().to_bytes(4, sys.byteorder)
-        way.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, number)], _socket.MSG_DONTWAIT)
+        way.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, number)], _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         made.close()
     except OSError:
         return

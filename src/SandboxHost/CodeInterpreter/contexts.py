@@ -69,9 +69,18 @@ class Context:
         if self.removed:
             raise KernelError("the context was removed")
         if not self.kernel.alive():
-            self.kernel.close()
-            self.kernel = Kernel(self.language, self.cwd)
-        self.kernel.connect()
+            self.replace()
+        try:
+            self.kernel.connect()
+        except KernelError:
+            if b"Address already in use" not in self.kernel.tail:
+                raise
+            self.replace()      # somebody took a port between our choice and its bind
+            self.kernel.connect()
+
+    def replace(self):
+        self.kernel.close()
+        self.kernel = Kernel(self.language, self.cwd)
 
     def ready(self):
         """Returns when code can run."""

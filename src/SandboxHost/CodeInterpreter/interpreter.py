@@ -75,13 +75,15 @@ class Client:
     def __init__(self, handler):
         self.handler, self.begun, self.gone, self.quiet = handler, False, False, False
         self.last_write = time.monotonic()
+        self.readable = select.poll()       # select itself stops at descriptor 1024
+        self.readable.register(handler.connection, select.POLLIN)
 
     def socket(self):
         """What to poll for its leaving; None when there is nothing to learn from it any more."""
         return None if self.gone or self.quiet else self.handler.connection.fileno()
 
     def has_left(self):
-        if not self.gone and not self.quiet and select.select([self.handler.connection], [], [], 0)[0]:
+        if not self.gone and not self.quiet and self.readable.poll(0):
             try:
                 # It has nothing more to say: bytes are those of a next request, which nobody will read.
                 self.quiet = len(self.handler.connection.recv(1, socket.MSG_PEEK)) > 0

@@ -5,6 +5,7 @@ zmq is imported only when a kernel is connected to, so that the kernel's own sta
 
 import hashlib
 import hmac
+import importlib.util
 import json
 import os
 import shutil
@@ -41,6 +42,9 @@ def kernel_directories():
 
 def find_kernelspec(language):
     """(kernel.json as a dict, its directory) of the first kernel for a language."""
+    if language == "python" and importlib.util.find_spec("ipykernel"):
+        # As jupyter_client does for its native kernel: a kernelspec found first may be another interpreter's.
+        return {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]}, ""
     found = set()
     for directory in kernel_directories():
         try:
@@ -59,9 +63,8 @@ def find_kernelspec(language):
                 found.add(speaks)
                 if speaks == language:
                     return spec, place
-    if language == "python":    # as jupyter_client does for its native kernel
-        return {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]}, ""
-    raise KernelError("there is no kernel for the language '%s' in this sandbox; it has: %s" % (language, ", ".join(sorted(found | {"python"}))))
+    raise KernelError("there is no kernel for the language '%s' in this template (it has: %s); python needs ipykernel and pyzmq, which "
+                      "code-interpreter-v1 has" % (language, ", ".join(sorted(found)) or "none"))
 
 
 def free_ports(count):
@@ -218,9 +221,12 @@ class Kernel:
             return
 
     def close(self):
-        """After kill, by who holds the turn."""
+        """After kill, by who holds the turn. Again does nothing."""
         self.process.wait()
+        if self.pidfd is None:
+            return
         os.close(self.pidfd)
+        self.pidfd = None
         if self.context is not None:
             self.context.destroy(linger=0)
         try:

@@ -66,11 +66,15 @@ internal sealed class OciRuntime(string path, HostLayout layout, Cgroups cgroups
     /// <inheritdoc cref="PauseAsync"/>
     internal Task ResumeAsync(string id) => ChangeAsync("resume", id);
 
-    /// <summary>Thaws what may be frozen; what is not stays as it is.</summary>
+    /// <summary>Thaws what may be frozen, so that a signal that waits for that arrives.</summary>
     internal async Task ThawAsync(string id)
     {
         using var nothing = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
-        await RunAsync(["--root", layout.RuntimeState, .. SystemdOption(), "resume", id], [nothing, nothing, nothing]);
+        if (await RunAsync(["--root", layout.RuntimeState, .. SystemdOption(), "resume", id], [nothing, nothing, nothing]) != 0)
+        {
+            // It was not frozen after all, or can't be thawed this way; deletion by force does both.
+            await DeleteAsync(id);
+        }
     }
 
     private async Task ChangeAsync(string command, string id)

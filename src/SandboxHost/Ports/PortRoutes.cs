@@ -83,6 +83,10 @@ internal sealed class PortRoutes : IDisposable
         {
             message.Content = new RequestBody(context.Request.Body);
         }
+        else if (context.Request.ContentType is not null)
+        {
+            message.Content = new ByteArrayContent([]); // what describes an empty body needs one to go with
+        }
 
         ForwardedHeaders.CopyRequest(context.Request, message);
         if (sandbox.Request.MaskRequestHost is { } mask)

@@ -199,15 +199,11 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
         {
             await handle(context, sandbox);
         }
-        else if (context.Request.Method == "DELETE" && registry.RemovalOf(parts[0]) is { } removal)
+        else if (context.Request.Method is "DELETE" or "POST" && registry.RemovalOf(parts[0]) is { } removal)
         {
-            // A second kill ends when the first does: the slot is free for both.
+            // A second kill ends when the first does: the slot is free for both. Who wants to change it learns then that it is gone.
             await removal;
-            await Answers.NoContentAsync(context);
-        }
-        else if (context.Request.Method == "POST" && registry.RemovalOf(parts[0]) is not null)
-        {
-            await Answers.ErrorAsync(context, 409, $"Sandbox \"{parts[0]}\" is being killed");
+            await (context.Request.Method == "DELETE" ? Answers.NoContentAsync(context) : NotFoundAsync(context, parts[0]));
         }
         else
         {
