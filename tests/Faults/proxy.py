@@ -134,11 +134,12 @@ class FaultProxy:
         self.ready.set()
         accepting = asyncio.create_task(self._accept())
         await self.stopping.wait()
-        accepting.cancel()
-        for connection in list(self.connections):
-            connection.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait({accepting, *others}, timeout=2)
+        await asyncio.sleep(0)  # the sockets are closed by calls of the loop
         self.listener.close()
-        await asyncio.wait([task for task in asyncio.all_tasks() if task is not asyncio.current_task()] or [accepting], timeout=2)
 
     async def _accept(self):
         while True:
