@@ -68,8 +68,8 @@ class Context:
         """By who has the turn: there is a kernel and it serves."""
         if self.removed:
             raise KernelError("the context was removed")
-        if not self.kernel.alive():
-            self.replace()
+        if self.kernel.why_ended is not None or not self.kernel.alive():
+            self.replace()      # one that was killed may take a moment to die
         try:
             self.kernel.connect()
         except KernelError:

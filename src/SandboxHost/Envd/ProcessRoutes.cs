@@ -109,10 +109,8 @@ internal sealed class ProcessRoutes(TimeProvider time)
                 await stream.FlushAsync(stop.Token);
             }
 
-            if (process.End is { } end)
-            {
-                stream.WriteEnd(end);
-            }
+            // Without an end its sandbox died under it, and the stream is cut off as by a kill, not ended as if all were well.
+            stream.WriteEnd(process.End ?? throw new OperationCanceledException("the sandbox is gone"));
         }
         catch (OperationCanceledException) when (deadline.IsCancellationRequested && !context.RequestAborted.IsCancellationRequested)
         {
