@@ -308,6 +308,7 @@ internal sealed partial class Bridge : IAsyncDisposable
     {
         if (_local.IsSaid(message))
         {
+            _open.Passed(channel, message);
             return;
         }
 

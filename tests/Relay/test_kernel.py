@@ -207,6 +207,7 @@ def test_a_restart_brings_a_fresh_kernel_with_the_new_session_and_nothing_of_the
     bridge.read_until(lambda: bridge.text(running))
     queued = bridge.execute("print('must not run')")
     bridge.command("restart", session="session-2")
+    assert bridge.event("killed")["signal"] == "SIGKILL"
     after = bridge.execute("print('x' in globals())")
     second = bridge.event("started")
     bridge.reply(after)

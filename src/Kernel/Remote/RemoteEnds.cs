@@ -83,6 +83,9 @@ internal static class RemoteEnds
         _ => "SandboxLost",
     };
 
+    /// <summary>The same for a claim that never had a sandbox: a broker that went away took nothing with it.</summary>
+    public static string NameOfRefusal(string? reason) => reason is ClaimReasons.Broker or ClaimReasons.Stopping ? "BrokerUnavailable" : NameOf(reason);
+
     /// <summary>The fault of a call to the sandbox as the name of an error.</summary>
     public static string NameOf(SandboxException fault) => fault.Reason switch
     {

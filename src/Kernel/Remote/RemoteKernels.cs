@@ -135,7 +135,7 @@ internal sealed class RemoteKernels
                 case { Event: ClaimEvents.Ready, Sandbox: { } sandbox }:
                     return sandbox;
                 case { Event: ClaimEvents.Failed or ClaimEvents.Lost } failed:
-                    throw new RemoteUnavailableException(RemoteEnds.NameOf(failed.Reason), failed.Message ?? "No sandbox could be had.");
+                    throw new RemoteUnavailableException(RemoteEnds.NameOfRefusal(failed.Reason), failed.Message ?? "No sandbox could be had.");
             }
         }
 

@@ -48,8 +48,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         Client("b");
         Advance(9);
         await EndAsync("a");
-        Busy("b");
-        await _clients.NextAsync(1);
+        await BusyAsync("b");
         Advance(9.9);
         Remote.Stops.ShouldBeEmpty();
         Advance(0.2);
@@ -65,8 +64,9 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         Advance(100);
         connected.SetResult(New());
         await Until(() => Remote.Received.Count == 1);
+        (await _clients.NextAsync(3)).Length.ShouldBe(3, "busy, the notice and its end");
         Busy("a");
-        await Until(() => _clients.Sent.Any(s => s.Message.ParentMessageId == "a" && Kernel.Answers.IsBusy(s.Message)));
+        await Settled();
         Advance(9.9);
         Remote.Stops.ShouldBeEmpty();
     }
@@ -222,8 +222,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         (await _clients.NextAsync(3))[1].ShouldBe("Shell execute_reply CellTimeout <a>");
         await Until(() => Remote.Received.Count == 2);
         Remote.Received.ShouldBe(["Shell execute_request behind", "Shell execute_request during"]);
-        Busy("behind");
-        (await _clients.NextAsync(1)).ShouldBe(["Iopub status busy <behind>"]);
+        await BusyAsync("behind");
         Advance(10.1);
         Remote.Stops[^1].ShouldBe("interrupt behind", "it has a clock of its own");
     }
@@ -332,8 +331,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     {
         await StartAsync("a", "%%timeout 3s\nx", """{"timeout":1}""");
         Code(Remote.Requests[0]).ShouldBe("# %%timeout 3s\nx");
-        Busy("a");
-        await _clients.NextAsync(1);
+        await BusyAsync("a");
         Advance(2.9);
         Remote.Stops.ShouldBeEmpty();
         Advance(0.2);
@@ -341,8 +339,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         await FinishAsync("a");
         Content(^1).GetProperty("evalue").GetString()!.ShouldContain("3s (%%timeout)");
         Client("b", metadata: """{"timeout":1}""");
-        Busy("b");
-        await _clients.NextAsync(1);
+        await BusyAsync("b");
         Advance(1.1);
         Remote.Stops[^1].ShouldBe("interrupt b");
     }
@@ -365,8 +362,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         await EndAsync("a");
         Advance(3600);
         Client("b");
-        Busy("b");
-        await _clients.NextAsync(1);
+        await BusyAsync("b");
         Advance(3.9);
         Remote.Stops.ShouldBeEmpty();
         Advance(0.2);
@@ -452,8 +448,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     private async Task BeginAsync(string id)
     {
         await StartAsync(id);
-        Busy(id);
-        await _clients.NextAsync(1);
+        await BusyAsync(id);
     }
 
     /// <summary>Up to and with the third rung.</summary>
@@ -478,6 +473,13 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         });
 
     private void Busy(string id) => Remote.Say(JupyterChannel.Iopub, "status", id, """{"execution_state":"busy"}""");
+
+    private async Task BusyAsync(string id)
+    {
+        Busy(id);
+        (await _clients.NextAsync(1)).ShouldBe([$"Iopub status busy <{id}>"]);
+        await Settled();
+    }
 
     /// <summary>The relay's word about an interrupt, taken in before this returns.</summary>
     private void Taken(string id, bool delivered = true)
