@@ -76,6 +76,9 @@ internal sealed class Answers(KernelMessages messages)
     /// <summary>Whether a status message says idle.</summary>
     public static bool IsIdle(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => IsText(ref r, "idle"u8));
 
+    /// <summary>Whether a reply says that all went well.</summary>
+    public static bool IsOk(JupyterMessage reply) => Property(reply, "status"u8, static (ref r) => IsText(ref r, "ok"u8));
+
     /// <summary>Whether a status message says busy.</summary>
     public static bool IsBusy(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => IsText(ref r, "busy"u8));
 

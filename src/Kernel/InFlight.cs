@@ -109,6 +109,12 @@ internal sealed class InFlight
         /// <summary>The number that the kernel gave the cell, once it has.</summary>
         public int ExecutionCount { get; set; }
 
+        /// <summary>Its idle, while it is held back until the reply is known.</summary>
+        public JupyterMessage? HeldIdle { get; set; }
+
+        /// <summary>Whether the kernel is through with it, although its reply may be missing.</summary>
+        public bool HasEnded => Idle || HeldIdle is not null;
+
         /// <summary>Whether the error that its reply names has been shown.</summary>
         public bool ErrorShown { get; set; }
 

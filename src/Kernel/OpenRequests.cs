@@ -74,22 +74,30 @@ internal sealed class OpenRequests(
             return false;
         }
 
-        if (_ladder.VerdictOn(id, caught: !isError && !cell.ErrorShown) is not { } verdict)
+        if (_ladder.VerdictOn(id, caught: isReply && Answers.IsOk(message)) is not { } verdict)
         {
             return true;
         }
 
-        if (!isError && !cell.ErrorShown)
+        if (isIdle)
+        {
+            // Without an error before it, ours has to go there, and only the reply says how the cell ended.
+            cell.HeldIdle = cell.ErrorShown ? null : message;
+            return cell.ErrorShown;
+        }
+
+        if (isReply && !cell.ErrorShown)
         {
             clients.Send(JupyterChannel.Iopub, answers.Error(cell.Message, verdict));
+            if (cell.HeldIdle is { } idle)
+            {
+                clients.Send(JupyterChannel.Iopub, idle);
+                _open.Idle(id);
+            }
         }
 
         cell.ErrorShown = true;
-        if (!isIdle)
-        {
-            message = message.WithContent(CellTimeout.Rewrite(message.Content, verdict, isReply));
-        }
-
+        message = message.WithContent(CellTimeout.Rewrite(message.Content, verdict, isReply));
         return true;
     }
 
@@ -138,7 +146,7 @@ internal sealed class OpenRequests(
     public Rung Climb(string cell, bool reachable)
     {
         var rung = _ladder.Climb(cell, reachable);
-        if (rung is Rung.SecondInterrupt or Rung.RestartKernel && _open.Find(cell) is { Idle: true } finished && _ladder.VerdictOn(cell) is { } verdict)
+        if (rung is Rung.SecondInterrupt or Rung.RestartKernel && _open.Find(cell) is { HasEnded: true } finished && _ladder.VerdictOn(cell) is { } verdict)
         {
             // It has ended, and its reply with it: ipykernel loses one that is interrupted just before it runs.
             _open.Take(finished);

@@ -90,6 +90,7 @@ internal static class RemoteEnds
     public static string NameOf(SandboxException fault) => fault.Reason switch
     {
         SandboxFault.SandboxLost => "SandboxLost",
+        SandboxFault.CommandFailed => "RelayFailed",
         SandboxFault.Authentication or SandboxFault.Forbidden => "KeyRejected",
         SandboxFault.ConcurrencyLimit => "SandboxLimit",
         SandboxFault.Unreachable or SandboxFault.RequestTimeout => "ServiceUnreachable",

@@ -310,9 +310,9 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         Advance(10);
         Taken("a");
         Remote.Say(JupyterChannel.Iopub, "status", "a", """{"execution_state":"idle"}""");
-        (await _clients.NextAsync(2)).ShouldBe(["Iopub error CellTimeout <a>", "Iopub status idle <a>"]);
+        await Settled();
         Advance(2.1);
-        (await _clients.NextAsync(1)).ShouldBe(["Shell execute_reply CellTimeout <a>"]);
+        (await _clients.NextAsync(3)).ShouldBe(["Iopub error CellTimeout <a>", "Shell execute_reply CellTimeout <a>", "Iopub status idle <a>"]);
         Remote.Stops.ShouldBe(["interrupt a"]);
         _clients.NothingMore().ShouldBeTrue();
     }
