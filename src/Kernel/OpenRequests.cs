@@ -74,16 +74,16 @@ internal sealed class OpenRequests(
             return false;
         }
 
-        if (_ladder.VerdictOn(id, caught: isReply && Answers.IsOk(message)) is not { } verdict)
+        if (isIdle && !cell.ErrorShown && !cell.Replied && _ladder.IsStopped(id))
         {
-            return true;
+            // Our error has to go before it, and only the reply says how the cell ended.
+            cell.HeldIdle = message;
+            return false;
         }
 
-        if (isIdle)
+        if (isIdle || _ladder.VerdictOn(id, caught: isReply && Answers.IsOk(message)) is not { } verdict)
         {
-            // Without an error before it, ours has to go there, and only the reply says how the cell ended.
-            cell.HeldIdle = cell.ErrorShown ? null : message;
-            return cell.ErrorShown;
+            return true;
         }
 
         if (isReply && !cell.ErrorShown)

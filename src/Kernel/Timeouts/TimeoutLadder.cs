@@ -181,16 +181,20 @@ internal sealed class TimeoutLadder(Settings settings, TimeProvider time, Action
     public Rung GiveUpRestart(string cell) =>
         _clocks.GetValueOrDefault(cell)?.Step(Rung.ReplaceSandbox, Timeout.InfiniteTimeSpan) ?? Rung.None;
 
+    /// <summary>Whether something was done to this cell that can have stopped it.</summary>
+    public bool IsStopped(string cell) => _clocks.GetValueOrDefault(cell) is { Stopper: not Rung.None };
+
     /// <summary>What is to be said of the end of this cell; null when it is its own end, within its limit.</summary>
     /// <param name="cell">The cell.</param>
     /// <param name="caught">It ended as if nothing had been.</param>
     public CellError? VerdictOn(string cell, bool caught = false)
     {
-        if (!IsClimbing || _clocks.GetValueOrDefault(cell) is not { } clock || clock.Stopper == Rung.None)
+        if (!IsStopped(cell))
         {
             return null;
         }
 
+        var clock = _clocks[cell];
         return clock.Verdict ??= CellTimeout.Stopped(
             clock.Stopper, time.GetElapsedTime(clock.Since!.Value), clock.InForce!.Value, caught, settings.ContinueAfterTimeout);
     }
