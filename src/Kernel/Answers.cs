@@ -19,11 +19,14 @@ internal sealed class Answers(KernelMessages messages)
     public JupyterMessage ClearOutput(JupyterMessage parent) => _messages.ClearOutput(wait: false, parent);
 
     /// <summary>iopub: the error that ended a cell.</summary>
-    public JupyterMessage Error(JupyterMessage parent, string name, string message) => _messages.Error(CellError.Plain(name, message), parent);
+    public JupyterMessage Error(JupyterMessage parent, CellError error) => _messages.Error(error, parent);
 
     /// <summary>The failed reply to a request; null for a type that gets none.</summary>
-    public JupyterMessage? ErrorReply(JupyterMessage request, string name, string message) =>
-        _messages.ErrorReply(request, CellError.Plain(name, message));
+    public JupyterMessage? ErrorReply(JupyterMessage request, CellError error, int executionCount = 0) =>
+        _messages.ErrorReply(request, error, executionCount);
+
+    /// <summary>The reply to a cell that was not run because of one before it.</summary>
+    public JupyterMessage Aborted(JupyterMessage cell) => _messages.AbortedReply(cell);
 
     /// <summary>The reply to kernel_info_request, with the kernel's own content.</summary>
     public JupyterMessage KernelInfo(JupyterMessage request, ReadOnlyMemory<byte> content) => _messages.KernelInfoReply(request, content);
@@ -52,17 +55,41 @@ internal sealed class Answers(KernelMessages messages)
         }
     }
 
+    /// <summary>From now on messages are those of another kernel process.</summary>
+    public void Follow(string session)
+    {
+        if (session != _messages.Session)
+        {
+            _messages = _messages.WithSession(session);
+            _learned = false;
+        }
+    }
+
+    /// <summary>The number of a cell, as its execute_input tells it.</summary>
+    public static int ExecutionCount(JupyterMessage input)
+    {
+        var count = 0;
+        Property(input, "execution_count"u8, (ref r) => r.TokenType == JsonTokenType.Number && r.TryGetInt32(out count));
+        return count;
+    }
+
     /// <summary>Whether a status message says idle.</summary>
-    public static bool IsIdle(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => r.ValueTextEquals("idle"u8));
+    public static bool IsIdle(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => IsText(ref r, "idle"u8));
+
+    /// <summary>Whether a reply says that all went well.</summary>
+    public static bool IsOk(JupyterMessage reply) => Property(reply, "status"u8, static (ref r) => IsText(ref r, "ok"u8));
 
     /// <summary>Whether a status message says busy.</summary>
-    public static bool IsBusy(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => r.ValueTextEquals("busy"u8));
+    public static bool IsBusy(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => IsText(ref r, "busy"u8));
 
     /// <summary>Whether a status message says starting.</summary>
-    public static bool IsStarting(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => r.ValueTextEquals("starting"u8));
+    public static bool IsStarting(JupyterMessage status) => Property(status, "execution_state"u8, static (ref r) => IsText(ref r, "starting"u8));
 
     /// <summary>Whether a shutdown_request wants the kernel back.</summary>
     public static bool WantsRestart(JupyterMessage request) => Property(request, "restart"u8, static (ref r) => r.TokenType == JsonTokenType.True);
+
+    private static bool IsText(ref Utf8JsonReader reader, ReadOnlySpan<byte> text) =>
+        reader.TokenType == JsonTokenType.String && reader.ValueTextEquals(text);
 
     private static bool Property(JupyterMessage message, ReadOnlySpan<byte> name, Test test)
     {
@@ -80,7 +107,7 @@ internal sealed class Answers(KernelMessages messages)
                 reader.Read();
                 if (found)
                 {
-                    return reader.TokenType is JsonTokenType.String or JsonTokenType.True && test(ref reader);
+                    return test(ref reader);
                 }
 
                 reader.Skip();

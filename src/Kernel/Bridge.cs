@@ -1,5 +1,7 @@
 using System.Runtime.InteropServices;
+using InterpreterKernel.Kernel.Configuration;
 using InterpreterKernel.Kernel.Lifecycle;
+using InterpreterKernel.Kernel.Timeouts;
 using InterpreterKernel.Protocol.Jupyter;
 
 namespace InterpreterKernel.Kernel;
@@ -7,23 +9,22 @@ namespace InterpreterKernel.Kernel;
 /// <summary>
 /// The whole story of one notebook's kernel: messages of Jupyter clients on one side, a real kernel in a sandbox on the other.
 /// <code>
-///            (1) arrives            (3) waits                    (5) goes in
+///            (1) arrives            (3) waits                    (4) goes in
 ///   clients ───────────► answered ───────────► parked ──────────────────────► remote kernel
-///      ▲        (2) here? │  ▲  (4) told why       ▲ a sandbox is claimed       │
-///      │                  │  │                                                  │
-///      └──────────────────┴──┴───────────── (6) comes out, as it is ◄───────────┘
-///                                  (7) the end: every open request is answered, once
+///      ▲        (2) here? │  ▲  told why           ▲ a sandbox is claimed       │
+///      │                  │  │                                                  │ (6) too long: interrupted, restarted,
+///      └──────────────────┴──┴───────────── (5) comes out, as it is ◄───────────┘     replaced
+///                                  (8) the end: every open request is answered, once
 /// </code>
-/// The bridge understands only what it must: shutdown, interrupt, kernel_info while starting, and which requests are open.
-/// All else passes as the bytes it came in (DESIGN section 1).
+/// The bridge understands only what it must: shutdown, interrupt (7), kernel_info while starting, which requests are open, and which cell
+/// runs. All else passes as the bytes it came in (DESIGN section 1).
 /// <para>
 /// Everything happens under one lock, on the thread that brings the news: the sockets' own for clients, the reader's for the
 /// remote. Nothing under the lock blocks, so no queue and no hop stands between a request and the wire.
 /// </para>
 /// </summary>
-internal sealed class Bridge : IAsyncDisposable
+internal sealed partial class Bridge : IAsyncDisposable
 {
-    private static readonly TimeSpan s_untilToldWhy = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_untilSubscribed = TimeSpan.FromSeconds(1);
 
     /// <summary>Launchers give 2.5 s between shutdown_request and SIGTERM (jupyter-wire.md section 4.3).</summary>
@@ -34,23 +35,24 @@ internal sealed class Bridge : IAsyncDisposable
     private readonly RemoteConnector _connect;
     private readonly KernelInfoCache _kernelInfo;
     private readonly Answers _answers;
+    private readonly LocalAnswers _local;
     private readonly TimeProvider _time;
     private readonly KernelLog _log;
 
-    private readonly InFlight _open = new();
-    private readonly List<Parked> _parked = [];
-    private readonly List<(JupyterChannel Channel, JupyterMessage Message)> _interrupts = [];
+    private readonly OpenRequests _open;
+    private readonly ParkedRequests _parked;
+    private readonly bool _continueAfterTimeout;
     private readonly TaskCompletionSource<BridgeEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closing = new();
 
-    private WaitingNotice? _waiting;
-    private string? _saidBusy;
     private CancellationTokenSource? _claiming;
     private IRemoteKernel? _remote;
+    private Renewal? _renewal;
     private Task _remoteLife = Task.CompletedTask;
 
     /// <summary>Makes the bridge. Nothing is claimed until a request needs it.</summary>
-    public Bridge(IClients clients, RemoteConnector connect, KernelInfoCache kernelInfo, Answers answers, TimeProvider time, KernelLog log)
+    public Bridge(
+        IClients clients, RemoteConnector connect, KernelInfoCache kernelInfo, Answers answers, Settings settings, TimeProvider time, KernelLog log)
     {
         _clients = clients;
         _connect = connect;
@@ -58,7 +60,14 @@ internal sealed class Bridge : IAsyncDisposable
         _answers = answers;
         _time = time;
         _log = log;
+        _local = new LocalAnswers(clients, answers);
+        _parked = new ParkedRequests(clients, answers, _local, time);
+        _open = new OpenRequests(clients, answers, _local, settings, time, OnTimeUp);
+        _continueAfterTimeout = settings.ContinueAfterTimeout;
     }
+
+    /// <summary>The kernel that takes requests now: none while there is no sandbox, or its kernel process is being replaced.</summary>
+    private IRemoteKernel? Kernel => _renewal is null ? _remote : null;
 
     /// <summary>Serves until the end, then does what that end asks for: release or hand over the sandbox, answer what is open.</summary>
     public async Task<BridgeEnd> RunAsync()
@@ -92,14 +101,14 @@ internal sealed class Bridge : IAsyncDisposable
                     return;
                 case "connect_request":
                     // The remote would tell ports that nobody can reach (jupyter-wire.md section 3.1).
-                    AnswerWithError_NeedsLock(channel, message, "NotSupported", "The kernel's ports are in its connection file.");
+                    _local.Fail(channel, message, CellError.Plain("NotSupported", "The kernel's ports are in its connection file."));
                     return;
-                case "kernel_info_request" when _remote is null && _kernelInfo.Content is not null && !IsBehindOthers_NeedsLock(channel):
+                case "kernel_info_request" when Kernel is null && _kernelInfo.Content is not null && !_parked.HasOthersOn(channel):
                     _ = AnswerKernelInfoAsync(channel, message);
                     return;
             }
 
-            if (_remote is not null)
+            if (Kernel is not null)
             {
                 Forward_NeedsLock(channel, message);
             }
@@ -135,14 +144,28 @@ internal sealed class Bridge : IAsyncDisposable
         await _closing.CancelAsync().ConfigureAwait(false);
         await _remoteLife.ConfigureAwait(false);
         _closing.Dispose();
-        _waiting?.Dispose();
+        _parked.Dispose();
+        lock (_gate)
+        {
+            _open.Dispose();
+        }
     }
 
     // (3) All else needs the remote kernel. Until it is there, requests wait in their order; the first one claims a sandbox.
 
     private void Park_NeedsLock(JupyterChannel channel, JupyterMessage message)
     {
-        _parked.Add(new Parked(channel, message));
+        _parked.Add(channel, message);
+        if (_renewal is not null)
+        {
+            _parked.Because("Starting the kernel again");
+        }
+
+        Claim_NeedsLock();
+    }
+
+    private void Claim_NeedsLock()
+    {
         if (_claiming is null)
         {
             _claiming = CancellationTokenSource.CreateLinkedTokenSource(_closing.Token);
@@ -151,39 +174,17 @@ internal sealed class Bridge : IAsyncDisposable
             // On its own: what connecting does before its first wait is not for the sockets' thread.
             _remoteLife = Task.Run(() => LiveAsync(earlier, claiming));
         }
-
-        // (4) A cell that waits for longer than a second is told why.
-        if (message.MessageType == "execute_request")
-        {
-            _waiting ??= new WaitingNotice(message, s_untilToldWhy, _clients, _answers, _time);
-        }
-    }
-
-    /// <summary>Replies keep their order on a channel, also where we could answer at once.</summary>
-    private bool IsBehindOthers_NeedsLock(JupyterChannel channel) =>
-        _parked.Exists(p => p.Channel == channel && p.Message.MessageType != "kernel_info_request");
-
-    private void EndWaiting_NeedsLock()
-    {
-        if (_waiting is not { } waiting)
-        {
-            return;
-        }
-
-        waiting.Over();
-        _saidBusy = waiting.HasSpoken ? waiting.Cell.MessageId : null;
-        _waiting = null;
     }
 
     private void OnWaiting(string why)
     {
         lock (_gate)
         {
-            _waiting?.Because(why);
+            _parked.Because(why);
         }
     }
 
-    // (5) The remote kernel is there: what waited goes in, in its order; then its messages come out until it ends.
+    // (4) The remote kernel is there: what waited goes in, in its order; then its messages come out until it ends.
 
     private async Task LiveAsync(Task earlier, CancellationTokenSource claiming)
     {
@@ -194,23 +195,26 @@ internal sealed class Bridge : IAsyncDisposable
             await using var remote = await _connect(OnWaiting, claiming.Token).ConfigureAwait(false);
             lock (_gate)
             {
-                Arrived_NeedsLock(remote);
+                remote.Notice += OnNotice;
+                _remote = remote;
+                _answers.Follow(remote.Session);
+                Arrived_NeedsLock(remote.KernelInfo);
             }
 
-            await PumpAsync(remote, _closing.Token).ConfigureAwait(false);
+            await PumpAsync(remote, claiming.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (claiming.IsCancellationRequested)
         {
-            // Interrupted while waiting, or the end: whoever cancelled has answered what waited.
+            // Interrupted while waiting, replaced, or the end: whoever cancelled has answered what waited.
         }
         catch (RemoteUnavailableException e)
         {
-            _log.Warning(e.Message);
+            _log.Warning($"{e.Name}: {e.Message}");
             lock (_gate)
             {
                 // Together, so that the next request makes the next attempt.
                 _claiming = null;
-                FailParked_NeedsLock(e.Name, e.Message);
+                _parked.FailAll(CellError.Plain(e.Name, e.Message));
             }
         }
         catch (Exception e)
@@ -230,14 +234,11 @@ internal sealed class Bridge : IAsyncDisposable
         }
     }
 
-    private void Arrived_NeedsLock(IRemoteKernel remote)
+    private void Arrived_NeedsLock(ReadOnlyMemory<byte> kernelInfo)
     {
-        _kernelInfo.Learn(remote.KernelInfo);
-        EndWaiting_NeedsLock();
-        _remote = remote;
-        remote.Notice += OnNotice;
+        _kernelInfo.Learn(kernelInfo);
         HashSet<JupyterChannel> busy = [];
-        foreach (var (channel, message) in _parked)
+        foreach (var (channel, message) in _parked.TakeAll())
         {
             // Clients ask again every half second while they wait; each gets its answer, the remote need not see them.
             if (message.MessageType == "kernel_info_request" && _kernelInfo.Content is not null && !busy.Contains(channel))
@@ -250,17 +251,17 @@ internal sealed class Bridge : IAsyncDisposable
                 Forward_NeedsLock(channel, message);
             }
         }
-
-        _parked.Clear();
     }
 
     private void Forward_NeedsLock(JupyterChannel channel, JupyterMessage message)
     {
-        _open.Add(channel, message);
-        _remote!.Send(channel, message);
+        if (_open.Enter(channel, message, _kernelInfo.Language) is { } toKernel)
+        {
+            _remote!.Send(channel, toKernel);
+        }
     }
 
-    // (6) What comes from the remote kernel goes to the clients as it is; finished requests are ticked off.
+    // (5) What comes from the remote kernel goes to the clients as it is; finished requests are ticked off.
 
     private async Task PumpAsync(IRemoteKernel remote, CancellationToken cancellationToken)
     {
@@ -273,13 +274,27 @@ internal sealed class Bridge : IAsyncDisposable
                     case RemoteItem.Message(var channel, var message):
                         Pass_NeedsLock(channel, message);
                         break;
-                    case RemoteItem.Interrupted:
-                        AnswerInterrupts_NeedsLock();
+                    case RemoteItem.Interrupted(null, _):
+                        _open.AnswerInterrupts();
+                        break;
+                    case RemoteItem.Interrupted({ } cell, var delivered):
+                        _open.InterruptTaken(cell, delivered);
+                        break;
+                    case RemoteItem.Killed:
+                        _open.KernelKilled();
+                        break;
+                    case RemoteItem.Restarted(var kernelInfo) when _renewal is { Rung: Rung.RestartKernel }:
+                        Renewed_NeedsLock();
+                        Arrived_NeedsLock(kernelInfo);
+                        break;
+                    case RemoteItem.RestartFailed(var why) when _renewal is { Rung: Rung.RestartKernel }:
+                        _log.Warning("The kernel process could not be started again: " + why);
+                        Stop_NeedsLock(null, _open.GiveUpRestart());
                         break;
                     case RemoteItem.Dropped(var bytes):
                         Tell_NeedsLock($"{bytes:N0} bytes of text output were dropped here: more came than could be kept while the notebook did not take it.");
                         break;
-                    case RemoteItem.Ended(var end):
+                    case RemoteItem.Ended(var end) when _renewal is not { Rung: Rung.ReplaceSandbox }:
                         RemoteEnded_NeedsLock(end);
                         return;
                 }
@@ -291,10 +306,9 @@ internal sealed class Bridge : IAsyncDisposable
 
     private void Pass_NeedsLock(JupyterChannel channel, JupyterMessage message)
     {
-        if (_saidBusy is not null && message.MessageType == "status" && message.ParentMessageId == _saidBusy && Answers.IsBusy(message))
+        if (_local.IsSaid(message))
         {
-            // Said already, before the notice of what the cell waited for.
-            _saidBusy = null;
+            _open.Passed(channel, message);
             return;
         }
 
@@ -304,18 +318,19 @@ internal sealed class Bridge : IAsyncDisposable
             return;
         }
 
+        if (!_open.Admit(channel, ref message))
+        {
+            return;
+        }
+
         // Sent first, ticked off after: a failure in between must not leave a request unanswered.
         _clients.Send(channel, message);
-        switch (channel)
+        if (channel is JupyterChannel.Shell or JupyterChannel.Control)
         {
-            case JupyterChannel.Iopub when message.MessageType == "status" && Answers.IsIdle(message):
-                _open.Idle(message.ParentMessageId);
-                break;
-            case JupyterChannel.Shell or JupyterChannel.Control:
-                _answers.LearnSession(message);
-                _open.Replied(message.ParentMessageId);
-                break;
+            _answers.LearnSession(message);
         }
+
+        _open.Passed(channel, message);
     }
 
     private void OnNotice(string text)
@@ -330,7 +345,7 @@ internal sealed class Bridge : IAsyncDisposable
     {
         if (_open.Executing is { } cell)
         {
-            Publish_NeedsLock(_answers.Stream(cell.Message, text + "\n"));
+            Publish_NeedsLock(_answers.Stream(cell, text + "\n"));
         }
         else
         {
@@ -346,60 +361,42 @@ internal sealed class Bridge : IAsyncDisposable
             return;
         }
 
-        _log.Warning(end.Message);
-        Fail_NeedsLock(end.Name, end.Message);
+        _log.Warning($"{end.Name}: {end.Message}");
+        Fail_NeedsLock(CellError.Plain(end.Name, end.Message));
         End(new BridgeEnd(end.KernelDied ? EndReason.KernelDied : EndReason.SandboxLost, end.Message));
     }
 
-    // Interrupts. While a sandbox is awaited there is nothing to stop but the waiting itself.
+    // (6) is in Bridge.Timeouts.cs.
+
+    // (7) Interrupts. While a sandbox is awaited there is nothing to stop but the waiting itself.
 
     private void Interrupt_NeedsLock(JupyterChannel channel, JupyterMessage? request)
     {
         if (request is not null)
         {
-            Publish_NeedsLock(_answers.Status(request, "busy"));
-            _interrupts.Add((channel, request));
+            _open.EnterInterrupt(channel, request);
         }
 
-        if (_remote is not null)
+        if (Kernel is { } kernel)
         {
-            _remote.Interrupt();
+            kernel.Interrupt();
             return;
         }
 
-        AnswerInterrupts_NeedsLock();
-        Parked[] cells = [.. _parked.Where(p => p.Message.MessageType == "execute_request")];
-        if (cells.Length == 0)
+        _open.AnswerInterrupts();
+        foreach (var (cellChannel, cell) in _parked.TakeCells())
         {
-            return;
+            _local.Fail(cellChannel, cell, CellError.Plain("KeyboardInterrupt", "Interrupted while waiting for a sandbox; the cell did not run."));
         }
 
-        _parked.RemoveAll(cells.Contains);
-        EndWaiting_NeedsLock();
-        foreach (var (cellChannel, cell) in cells)
-        {
-            AnswerWithError_NeedsLock(cellChannel, cell, "KeyboardInterrupt", "Interrupted while waiting for a sandbox; the cell did not run.");
-        }
-
-        if (_parked.Count == 0)
+        if (_parked.Count == 0 && _remote is null)
         {
             _claiming?.Cancel();
             _claiming = null;
         }
     }
 
-    private void AnswerInterrupts_NeedsLock()
-    {
-        foreach (var (channel, request) in _interrupts)
-        {
-            _clients.Send(channel, _answers.Interrupted(request));
-            Publish_NeedsLock(_answers.Status(request, "idle"));
-        }
-
-        _interrupts.Clear();
-    }
-
-    // (7) The end.
+    // (8) The end.
 
     private void ShutDown_NeedsLock(JupyterChannel channel, JupyterMessage request)
     {
@@ -421,7 +418,7 @@ internal sealed class Bridge : IAsyncDisposable
             remote = _remote;
             if (end.Reason is not (EndReason.Shutdown or EndReason.Restart))
             {
-                Fail_NeedsLock("KernelEnded", end.Message);
+                Fail_NeedsLock(CellError.Plain("KernelEnded", end.Message));
             }
         }
 
@@ -437,75 +434,10 @@ internal sealed class Bridge : IAsyncDisposable
         await _closing.CancelAsync().ConfigureAwait(false);
     }
 
-    private void Fail_NeedsLock(string name, string message)
+    private void Fail_NeedsLock(CellError error)
     {
-        FailParked_NeedsLock(name, message);
-        AnswerInterrupts_NeedsLock();
-        foreach (var request in _open.TakeAll())
-        {
-            if (!request.Replied && _answers.ErrorReply(request.Message, name, message) is { } reply)
-            {
-                if (request.Message.MessageType == "execute_request")
-                {
-                    Publish_NeedsLock(_answers.Error(request.Message, name, message));
-                }
-
-                _clients.Send(request.Channel, reply);
-            }
-
-            if (!request.Idle)
-            {
-                Publish_NeedsLock(_answers.Status(request.Message, "idle"));
-            }
-        }
-    }
-
-    private void FailParked_NeedsLock(string name, string message)
-    {
-        EndWaiting_NeedsLock();
-        foreach (var (channel, request) in _parked)
-        {
-            if (request.MessageType == "kernel_info_request")
-            {
-                // A client that gets no kernel_info shows nothing but a dead kernel. So it gets one, and the first cell tells the reason.
-                Answer_NeedsLock(channel, request, _answers.KernelInfo(request, KernelInfoCache.Placeholder(message)));
-            }
-            else
-            {
-                AnswerWithError_NeedsLock(channel, request, name, message);
-            }
-        }
-
-        _parked.Clear();
-    }
-
-    // Answers made here have their busy and idle, as the real kernel's have: clients wait for them (jupyter-wire.md section 3.2).
-
-    private void Answer_NeedsLock(JupyterChannel channel, JupyterMessage request, JupyterMessage reply)
-    {
-        Publish_NeedsLock(_answers.Status(request, "busy"));
-        _clients.Send(channel, reply);
-        Publish_NeedsLock(_answers.Status(request, "idle"));
-    }
-
-    private void AnswerWithError_NeedsLock(JupyterChannel channel, JupyterMessage request, string name, string message)
-    {
-        if (_saidBusy != request.MessageId)
-        {
-            Publish_NeedsLock(_answers.Status(request, "busy"));
-        }
-
-        if (request.MessageType == "execute_request")
-        {
-            Publish_NeedsLock(_answers.Error(request, name, message));
-        }
-
-        if (_answers.ErrorReply(request, name, message) is { } reply)
-        {
-            _clients.Send(channel, reply);
-        }
-
-        Publish_NeedsLock(_answers.Status(request, "idle"));
+        _parked.FailAll(error);
+        _open.FailAll(error);
     }
 
     private async Task AnswerKernelInfoAsync(JupyterChannel channel, JupyterMessage request)
@@ -520,7 +452,7 @@ internal sealed class Bridge : IAsyncDisposable
         {
             if (!_ended.Task.IsCompleted)
             {
-                Answer_NeedsLock(channel, request, _answers.KernelInfo(request, _kernelInfo.Content!.Value));
+                _local.Reply(channel, request, _answers.KernelInfo(request, _kernelInfo.Content!.Value));
             }
         }
     }
@@ -532,6 +464,4 @@ internal sealed class Bridge : IAsyncDisposable
     }
 
     private void Publish_NeedsLock(JupyterMessage message) => _clients.Send(JupyterChannel.Iopub, message);
-
-    private readonly record struct Parked(JupyterChannel Channel, JupyterMessage Message);
 }

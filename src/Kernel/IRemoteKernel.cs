@@ -11,6 +11,12 @@ internal interface IRemoteKernel : IAsyncDisposable
     /// <summary>The content of the kernel's own kernel_info_reply, a JSON object; empty when it gave none.</summary>
     ReadOnlyMemory<byte> KernelInfo { get; }
 
+    /// <summary>The session id that its messages carry.</summary>
+    string Session { get; }
+
+    /// <summary>Whether the sandbox can be reached at this moment. What is sent while it can't is kept.</summary>
+    bool IsReachable { get; }
+
     /// <summary>Raised, on any thread, with news of the connection that the user should see although nothing is lost.</summary>
     event Action<string>? Notice;
 
@@ -18,7 +24,14 @@ internal interface IRemoteKernel : IAsyncDisposable
     void Send(JupyterChannel channel, JupyterMessage message);
 
     /// <summary>Interrupts what runs, overtaking all that is queued; <see cref="RemoteItem.Interrupted"/> tells when it was done.</summary>
-    void Interrupt();
+    /// <param name="cell">Only while this request has not ended, of which we may not have heard yet; null means whatever runs.</param>
+    void Interrupt(string? cell = null);
+
+    /// <summary>
+    /// Kills the kernel process and starts another, with this session id, in the same sandbox. <see cref="RemoteItem.Killed"/> tells when the
+    /// old one is gone, <see cref="RemoteItem.Restarted"/> or <see cref="RemoteItem.RestartFailed"/> how it went on.
+    /// </summary>
+    void Restart(string session);
 
     /// <summary>All that comes from there, in order, once. The last item is <see cref="RemoteItem.Ended"/>.</summary>
     IAsyncEnumerable<RemoteItem> ReadAsync(CancellationToken cancellationToken);
@@ -37,7 +50,19 @@ internal abstract record RemoteItem
     public sealed record Message(JupyterChannel Channel, JupyterMessage Value) : RemoteItem;
 
     /// <summary>The kernel took an interrupt.</summary>
-    public sealed record Interrupted : RemoteItem;
+    /// <param name="Cell">The request that it was meant for, if for one.</param>
+    /// <param name="Delivered">False when no kernel runs, or that request had ended.</param>
+    public sealed record Interrupted(string? Cell = null, bool Delivered = true) : RemoteItem;
+
+    /// <summary>The kernel process that was to be replaced is gone.</summary>
+    public sealed record Killed : RemoteItem;
+
+    /// <summary>Its successor serves.</summary>
+    /// <param name="KernelInfo">The content of its kernel_info_reply; empty when it gave none.</param>
+    public sealed record Restarted(ReadOnlyMemory<byte> KernelInfo) : RemoteItem;
+
+    /// <summary>There is no successor; the sandbox is of no use any more.</summary>
+    public sealed record RestartFailed(string Why) : RemoteItem;
 
     /// <summary>Text output was dropped here, so many bytes: more than could be kept while nobody took it.</summary>
     public sealed record Dropped(long Bytes) : RemoteItem;

@@ -21,6 +21,9 @@ internal sealed class InFlight
     /// <summary>How many are open.</summary>
     public int Count => _open.Count;
 
+    /// <summary>The open request of this id, if there is one.</summary>
+    public Request? Find(string id) => _open.GetValueOrDefault(id);
+
     /// <summary>Notes that a request is on its way.</summary>
     public void Add(JupyterChannel channel, JupyterMessage message)
     {
@@ -58,6 +61,9 @@ internal sealed class InFlight
             RemoveIfFinished(request);
         }
     }
+
+    /// <summary>Takes one out, finished or not.</summary>
+    public void Take(Request request) => Remove(request);
 
     /// <summary>Takes out all that is open, oldest first.</summary>
     public IReadOnlyList<Request> TakeAll()
@@ -99,6 +105,18 @@ internal sealed class InFlight
 
         /// <summary>Whether the idle has passed.</summary>
         public bool Idle { get; set; }
+
+        /// <summary>The number that the kernel gave the cell, once it has.</summary>
+        public int ExecutionCount { get; set; }
+
+        /// <summary>Its idle, while it is held back until the reply is known.</summary>
+        public JupyterMessage? HeldIdle { get; set; }
+
+        /// <summary>Whether the kernel is through with it, although its reply may be missing.</summary>
+        public bool HasEnded => Idle || HeldIdle is not null;
+
+        /// <summary>Whether the error that its reply names has been shown.</summary>
+        public bool ErrorShown { get; set; }
 
         internal LinkedListNode<Request>? Place { get; set; }
     }

@@ -21,11 +21,15 @@ internal sealed class KernelInfoCache
         _file = file;
         // Spelt out: a null array would convert to an empty memory, which is not null.
         Content = content is null ? null : new ReadOnlyMemory<byte>?(content);
+        Language = content is null ? null : LanguageOf(content);
         _log = log;
     }
 
     /// <summary>The reply's content, a JSON object; null while none is known.</summary>
     public ReadOnlyMemory<byte>? Content { get; private set; }
+
+    /// <summary>The language of its cells, such as <c>python</c>; null while none is known.</summary>
+    public string? Language { get; private set; }
 
     /// <summary>Opens what was kept.</summary>
     /// <param name="directory">Where; null keeps nothing.</param>
@@ -65,6 +69,7 @@ internal sealed class KernelInfoCache
         }
 
         Content = new ReadOnlyMemory<byte>(content.ToArray());
+        Language = LanguageOf(content);
         if (_file is null)
         {
             return;
@@ -108,6 +113,14 @@ internal sealed class KernelInfoCache
         }
 
         return buffer.WrittenMemory;
+    }
+
+    private static string? LanguageOf(ReadOnlyMemory<byte> content)
+    {
+        using var document = JsonDocument.Parse(content);
+        return document.RootElement.GetProperty("language_info").TryGetProperty("name", out var name) && name.ValueKind == JsonValueKind.String
+            ? name.GetString()
+            : null;
     }
 
     private static bool IsKernelInfo(ReadOnlySpan<byte> content)

@@ -225,7 +225,7 @@ def test_a_sandbox_killed_from_outside_ends_its_requests(site, kernel):
     done = site.run("sandbox", "kill", site.status()["claims"][0]["sandbox"])
     assert done.returncode == 0, done.stderr
     result = kernel.result(request, 30)
-    assert result.status == "error" and "SandboxLost" in result.error, result.error
+    assert result.status == "error" and "SandboxKilled" in result.error, result.error
     assert kernel.wait_exit(patience(10)) == 5
 
 

@@ -74,17 +74,39 @@ internal sealed class FakeRemote : IRemoteKernel
 
     public ReadOnlyMemory<byte> KernelInfo { get; init; } = Messages.KernelInfo;
 
+    public string Session => "ours";
+
+    public bool IsReachable { get; set; } = true;
+
     public List<string> Received { get; } = [];
 
+    public List<JupyterMessage> Requests { get; } = [];
+
     public int Interrupts { get; private set; }
+
+    /// <summary>The cells that interrupts were meant for, and the sessions of restarts.</summary>
+    public List<string> Stops { get; } = [];
 
     public string? GivenUp { get; private set; }
 
     public bool Disposed { get; private set; }
 
-    public void Send(JupyterChannel channel, JupyterMessage message) => Received.Add($"{channel} {message.MessageType} {message.MessageId}");
+    public void Send(JupyterChannel channel, JupyterMessage message)
+    {
+        Requests.Add(message);
+        Received.Add($"{channel} {message.MessageType} {message.MessageId}");
+    }
 
-    public void Interrupt() => Interrupts++;
+    public void Interrupt(string? cell = null)
+    {
+        Interrupts++;
+        if (cell is not null)
+        {
+            Stops.Add("interrupt " + cell);
+        }
+    }
+
+    public void Restart(string session) => Stops.Add("restart");
 
     public void Tell(string notice) => Notice?.Invoke(notice);
 

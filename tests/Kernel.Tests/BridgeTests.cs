@@ -1,3 +1,4 @@
+using InterpreterKernel.Kernel.Configuration;
 using InterpreterKernel.Kernel.Lifecycle;
 using InterpreterKernel.Protocol.Jupyter;
 
@@ -81,7 +82,7 @@ public sealed class BridgeTests : IAsyncDisposable
     {
         var clients = new FakeClients(subscribed: false);
         _nothingKept.Learn(Messages.KernelInfo);
-        await using var bridge = new Bridge(clients, Connect, _nothingKept, Answers(), _time, Log());
+        await using var bridge = new Bridge(clients, Connect, _nothingKept, Answers(), new Settings(), _time, Log());
         bridge.OnClientMessage(JupyterChannel.Shell, Messages.Request("kernel_info_request", "k"));
         clients.NothingMore().ShouldBeTrue();
         _time.Advance(TimeSpan.FromSeconds(1));
@@ -289,6 +290,7 @@ public sealed class BridgeTests : IAsyncDisposable
     [InlineData("[]")]
     [InlineData("""{"restart":"yes"}""")]
     [InlineData("""{"restart":{"a":[1]}}""")]
+    [InlineData("""{"restart":1}""")]
     public void Nonsense_in_a_shutdown_request_means_no_restart(string content) =>
         Kernel.Answers.WantsRestart(Messages.Request("shutdown_request", "s", content)).ShouldBeFalse();
 
@@ -308,7 +310,7 @@ public sealed class BridgeTests : IAsyncDisposable
 
     private void Start()
     {
-        _bridge = new Bridge(_clients, Connect, _nothingKept, Answers(), _time, Log());
+        _bridge = new Bridge(_clients, Connect, _nothingKept, Answers(), new Settings(), _time, Log());
         _running = _bridge.RunAsync();
     }
 

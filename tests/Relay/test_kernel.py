@@ -58,6 +58,32 @@ def test_messages_that_are_none_are_dropped_and_the_rest_goes_on(bridge):
     assert bridge.run("interrupts")[1] == "0"
 
 
+def test_an_interrupt_of_a_cell_that_has_ended_meets_nobody(bridge):
+    bridge.start()
+    ended = bridge.execute("1")
+    bridge.reply(ended)
+    following = bridge.execute("import time\nprint('go', flush=True)\ntime.sleep(1)\nprint('through')")
+    bridge.read_until(lambda: bridge.text(following))
+    bridge.command("interrupt", cell=ended)
+    assert bridge.event("interrupted") == {"op": "interrupted", "delivered": False, "parent": None, "cell": ended}
+    assert bridge.reply(following).content["status"] == "ok" and bridge.text(following) == "go\nthrough\n"
+    running = bridge.execute("print('go', flush=True)\nwhile True: pass")
+    bridge.read_until(lambda: bridge.text(running))
+    bridge.command("interrupt", cell=running)
+    assert bridge.event("interrupted")["delivered"] is True
+    assert bridge.reply(running).content["ename"] == "KeyboardInterrupt"
+
+
+def test_a_cell_that_its_interrupt_has_overtaken_is_interrupted_when_it_runs(bridge):
+    bridge.start()
+    bridge.command("interrupt", bulk=bridge.numbers.get("bulk", 0) + 1)
+    stopped, behind = bridge.execute("import time\ntime.sleep(20)"), bridge.execute("kept = 1")
+    assert bridge.reply(stopped).content["ename"] == "KeyboardInterrupt"
+    bridge.reply(behind)
+    later = bridge.execute("import time\ntime.sleep(0.5)\nprint('through')")
+    assert bridge.reply(later).content["status"] == "ok" and bridge.text(later) == "through\n"
+
+
 def test_an_interrupt_by_signal_stops_the_cell_and_keeps_the_variables(bridge):
     bridge.start()
     bridge.run("x = 5")
@@ -181,6 +207,7 @@ def test_a_restart_brings_a_fresh_kernel_with_the_new_session_and_nothing_of_the
     bridge.read_until(lambda: bridge.text(running))
     queued = bridge.execute("print('must not run')")
     bridge.command("restart", session="session-2")
+    assert bridge.event("killed")["signal"] == "SIGKILL"
     after = bridge.execute("print('x' in globals())")
     second = bridge.event("started")
     bridge.reply(after)

@@ -69,7 +69,7 @@ internal static class KernelCommand
             // 3. The bridge between the two ends.
             var kept = KernelInfoCache.Open(CacheDirectory(), remotes.Identity, log);
             await using var running = bridge = new Bridge(
-                sockets, connect, kept, new Answers(new KernelMessages(session, "kernel", time)), time, log);
+                sockets, connect, kept, new Answers(new KernelMessages(session, "kernel", time)), settings, time, log);
             ready.Set();
 
             // 4. What ends or interrupts it from outside.

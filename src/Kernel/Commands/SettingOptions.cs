@@ -13,7 +13,9 @@ internal sealed class SettingOptions
     {
         foreach (var key in SettingKeys.All)
         {
-            var option = new Option<string>(key.Option) { Description = key.Help, HelpName = key.Name };
+            // --timeout is what people look for; the long name is the one that reads the same everywhere.
+            string[] alias = key.Name == SettingKeys.CellTimeout ? ["--timeout"] : [];
+            var option = new Option<string>(key.Option, alias) { Description = key.Help, HelpName = key.Name };
             _options.Add(key, option);
             command.Options.Add(option);
         }

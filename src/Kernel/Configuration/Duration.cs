@@ -5,6 +5,9 @@ namespace InterpreterKernel.Kernel.Configuration;
 /// <summary>Durations as people write them: <c>500ms</c>, <c>30s</c>, <c>5m</c>, <c>2h</c>; a bare number is seconds.</summary>
 internal static class Duration
 {
+    /// <summary>How no limit at all is written.</summary>
+    public const string None = "none";
+
     private static readonly (string Suffix, double Seconds)[] s_units = [("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600)];
 
     /// <summary>Reads a duration of more than nothing and at most 30 days.</summary>

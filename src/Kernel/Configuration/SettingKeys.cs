@@ -1,4 +1,5 @@
 using System.Globalization;
+using InterpreterKernel.Kernel.Timeouts;
 
 namespace InterpreterKernel.Kernel.Configuration;
 
@@ -22,6 +23,15 @@ internal sealed record SettingKey(string Name, string Help, Func<Settings, strin
 /// <summary>The table of all keys: what one source may set, every source may set, under the same name.</summary>
 internal static class SettingKeys
 {
+    /// <summary>The key for the limit of each cell, which errors name.</summary>
+    public const string CellTimeout = "cellTimeout";
+
+    /// <summary>The key for the limit of all cells together.</summary>
+    public const string NotebookTimeout = "notebookTimeout";
+
+    /// <summary>The key for the limit of a kernel's start.</summary>
+    public const string StartTimeout = "startTimeout";
+
     private const string DurationExpected = "a duration such as 30s, 5m or 1h";
     private const string SizeExpected = "a size such as 512M or 2G";
 
@@ -49,6 +59,18 @@ internal static class SettingKeys
             DurationExpected + ", at least 15s"),
         new("requestTimeout", "how long one call to the sandbox service may take (60s)",
             (s, v) => Duration.TryParse(v, out var d) ? s with { RequestTimeout = d } : null, DurationExpected),
+        new(StartTimeout, "how long a kernel may take to start in its sandbox (60s)",
+            (s, v) => Duration.TryParse(v, out var d) ? s with { StartTimeout = d } : null, DurationExpected),
+        new(CellTimeout, "how long a cell may run before it is stopped (none)",
+            (s, v) => v == Duration.None ? s with { CellTimeout = null } : Duration.TryParse(v, out var d) ? s with { CellTimeout = d } : null,
+            DurationExpected + ", or none"),
+        new(NotebookTimeout, "how long all cells of a notebook together may run (none)",
+            (s, v) => v == Duration.None ? s with { NotebookTimeout = null } : Duration.TryParse(v, out var d) ? s with { NotebookTimeout = d } : null,
+            DurationExpected + ", or none"),
+        new("timeoutGraces", "between interrupt, second interrupt, kill of the kernel and new sandbox (2s,2s,5s)",
+            (s, v) => TryGraces(v, out var graces) ? s with { TimeoutGraces = graces } : null, "three durations such as 2s,2s,5s"),
+        new("continueAfterTimeout", "whether waiting cells run although a timeout lost the variables (false)",
+            (s, v) => bool.TryParse(v, out var b) ? s with { ContinueAfterTimeout = b } : null, "true or false"),
         new("python", "embedded: interpreter whose prefix is the template (the first with ipykernel)",
             (s, v) => Path.IsPathRooted(v) ? s with { Python = v } : null, "an absolute path of a Python interpreter"),
         new("rootFilesystem", "embedded: a directory with a root file system instead of the host's own",
@@ -73,6 +95,19 @@ internal static class SettingKeys
 
     private static bool TryInt(string text, int least, int most, out int value) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value) && value >= least && value <= most;
+
+    private static bool TryGraces(string text, out TimeoutGraces graces)
+    {
+        graces = default;
+        if (text.Split(',') is not [var interrupt, var second, var kill]
+            || !Duration.TryParse(interrupt, out var a) || !Duration.TryParse(second, out var b) || !Duration.TryParse(kill, out var c))
+        {
+            return false;
+        }
+
+        graces = new TimeoutGraces(a, b, c);
+        return true;
+    }
 
     private static bool IsName(string text) =>
         text.Length is > 0 and <= 128 && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-');

@@ -1,3 +1,5 @@
+using InterpreterKernel.Kernel.Timeouts;
+
 namespace InterpreterKernel.Kernel.Configuration;
 
 /// <summary>
@@ -26,6 +28,21 @@ internal sealed record Settings
 
     /// <summary>The first clock: how long one call to the service may take.</summary>
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>How long a kernel may take from the order to start it until it answers.</summary>
+    public TimeSpan StartTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>The second clock: how long a cell may run; null without limit.</summary>
+    public TimeSpan? CellTimeout { get; init; }
+
+    /// <summary>How long all cells of a notebook together may run; null without limit.</summary>
+    public TimeSpan? NotebookTimeout { get; init; }
+
+    /// <summary>How patiently a cell over its limit is stopped.</summary>
+    public TimeoutGraces TimeoutGraces { get; init; } = TimeoutGraces.Default;
+
+    /// <summary>Whether cells that wait behind one go on although stopping it lost the variables.</summary>
+    public bool ContinueAfterTimeout { get; init; }
 
     /// <summary>Embedded sandboxes: the interpreter whose prefix is the template.</summary>
     public string? Python { get; init; }

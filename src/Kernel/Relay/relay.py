@@ -37,6 +37,7 @@ ACK_FRAMES, ACK_BYTES, ACK_DELAY = 64, 256 * KIB, 0.05
 BATCH = 64 * KIB                            # bytes per write: what a pipe holds
 HOLD_REPLY = 3.0                            # seconds a shell reply waits for its idle
 HOLD_QUESTION = 0.05                        # and a question of the kernel for the text before it; nothing marks its end
+HOLD_INTERRUPT = 0.05                       # an interrupt that a cell comes too late for; kernels tell of a cell just before they run it
 DELIMITER = b"<IDS|MSG>"
 READ, WRITE = 1, 2                          # zmq.POLLIN, zmq.POLLOUT
 GO_REPLACED, GO_GARBAGE = b"r", b"g"        # what attach is told before its connection is closed
@@ -823,8 +824,11 @@ class Relay:
         self.unacknowledged_bytes, self.ack_deadline = 0, None
         self.pieces, self.pieces_size = [], 0
         self.barrier = 0                    # bulk frames up to this number were meant for a kernel before this one
-        self.held, self.idled = {}, {}      # replies waiting for their idle; requests whose idle has gone out
+        self.held, self.idled = {}, {}      # replies waiting for their idle; requests whose idle has gone out before their reply
+        self.finished = {}                  # requests whose idle has gone out, the last of them
         self.questions = []                 # (deadline, frames): input_requests waiting for the text before them
+        self.interrupted_to = 0             # bulk frames up to this number were sent before an interrupt that overtook them
+        self.doomed, self.interrupts = set(), []    # such cells: given to the kernel; (deadline, id) of those that run
         self.dropped, self.dropped_parent = 0, None
 
     def run(self):
@@ -1063,9 +1067,9 @@ class Relay:
             payload = b"".join(self.pieces) if len(self.pieces) > 1 else payload
             self.pieces, self.pieces_size = [], 0
             if number > self.barrier:
-                self.guard(self.on_message, payload)
+                self.guard(self.on_message, payload, number)
 
-    def on_message(self, payload):
+    def on_message(self, payload, number=0):
         channel, frames = decode_message(payload)
         if channel == INTERRUPT:
             if self.state != "running" or self.kernel.interrupt_mode == "signal":
@@ -1075,6 +1079,8 @@ class Relay:
         if channel not in (SHELL, CONTROL, STDIN):
             raise ValueError("a message for channel %d" % channel)
         if self.state == "running":
+            if 0 < number <= self.interrupted_to and channel == SHELL:
+                self.doomed.add(message_id(frames[frames.index(DELIMITER) + 2]))
             self.kernel.send(channel, frames)
         elif self.state == "starting":
             self.waiting.append((channel, frames))
@@ -1090,7 +1096,7 @@ class Relay:
         elif name == "restart":
             self.replace_kernel(dict(self.next_order or self.last_order or {}, session=order.get("session")))
         elif name == "interrupt":
-            self.interrupt(None)
+            self.interrupt(None, order.get("cell"), order.get("bulk", 0))
         elif name == "kill":
             self.next_order = None
             if self.kernel is not None:
@@ -1101,11 +1107,17 @@ class Relay:
         else:
             raise ValueError("an unknown command %r" % (name,))
 
-    def interrupt(self, parent):
-        delivered = self.state == "running"
+    def interrupt(self, parent, cell=None, bulk=0):
+        """Whatever runs, or `cell` if it has not ended: its idle may still be on its way to the bridge, and the next cell must
+        not pay for it. Requests of before the interrupt that it has overtaken are interrupted when they run."""
+        if self.state == "running" and cell is not None:
+            self.read_socket(IOPUB, self.kernel.sockets[IOPUB])
+        delivered = self.state == "running" and (cell is None or cell not in self.finished)
         if delivered:                       # never while it starts: SIGINT would end most kernels then
             self.kernel.interrupt()
-        self.tell(NOTICE, "interrupted", delivered=delivered, parent=parent)
+        if cell is None and bulk > self.received["bulk"]:
+            self.interrupted_to = bulk
+        self.tell(NOTICE, "interrupted", delivered=delivered, parent=parent, **({} if cell is None else {"cell": cell}))
 
     # -- to the bridge
 
@@ -1163,7 +1175,10 @@ class Relay:
         self.last_order, self.state = order, "starting"
         self.held.clear()
         self.idled.clear()
+        self.finished.clear()
         self.questions.clear()
+        self.doomed.clear()
+        self.interrupts.clear()
         try:
             self.kernel = Kernel(order, self.directory)
         except (StartError, OSError, ValueError, TypeError) as error:
@@ -1272,13 +1287,15 @@ class Relay:
                 and json.loads(content).get("execution_state") == "idle":
             request = message_id(parent)
             replies = self.held.pop(request, None)
+            remember(self.finished, request)
             if replies is None:
-                self.idled[request] = True
-                if len(self.idled) > 1024:
-                    del self.idled[next(iter(self.idled))]
+                remember(self.idled, request)
             else:
                 for reply in replies[1]:
                     self.forward(SHELL, reply)
+        elif self.doomed and b'"execute_input"' in header and message_id(parent) in self.doomed:
+            self.doomed.discard(message_id(parent))
+            self.interrupts.append((time.monotonic() + HOLD_INTERRUPT, message_id(parent)))
 
     def on_reply(self, frames, parent):
         request = message_id(parent)
@@ -1295,6 +1312,11 @@ class Relay:
     def release_questions(self, now):
         while self.questions and now >= self.questions[0][0]:
             self.forward(STDIN, self.questions.pop(0)[1])
+
+    def interrupt_late(self, now):
+        while self.interrupts and now >= self.interrupts[0][0]:
+            if self.interrupts.pop(0)[1] not in self.finished and self.state == "running":
+                self.kernel.interrupt()
 
     def reap(self):
         """A child ended. First all that it said, then that it died."""
@@ -1321,6 +1343,8 @@ class Relay:
         if self.next_order is None and not kernel.started and not by_us and self.attempts < 2 and b"in use" in kernel.tail:
             self.next_order, self.attempts = kernel.order, self.attempts + 1       # somebody took one of its ports
         if self.next_order is not None:
+            if by_us:
+                self.tell(NOTICE, "killed", **ending)
             self.start_kernel()             # told by its `started`, behind which nothing of the old kernel comes
         elif kernel.started or by_us and not kernel.failure:
             oom = None
@@ -1349,7 +1373,7 @@ class Relay:
     def seconds_to_next_deadline(self):
         deadlines = [attachment.deadline for attachment in self.attachments.values() if attachment is not self.active]
         deadlines += [deadline for deadline, _ in self.held.values()]
-        deadlines += [deadline for deadline, _ in self.questions[:1]]
+        deadlines += [deadline for deadline, _ in self.questions[:1] + self.interrupts[:1]]
         if self.active is not None and self.ack_deadline is not None and not self.active.outbox:
             deadlines.append(self.ack_deadline)
         if self.kernel is not None and self.kernel.next_probe is not None:
@@ -1359,6 +1383,7 @@ class Relay:
     def run_timers(self, now):
         self.release_replies(now)
         self.release_questions(now)
+        self.interrupt_late(now)
         if self.kernel is not None and self.kernel.next_probe is not None and now >= self.kernel.next_probe:
             self.kernel.probe()
         for attachment in set(self.attachments.values()):
@@ -1379,6 +1404,13 @@ def message_id(parent):
         return value if isinstance(value, str) else None
     except (ValueError, AttributeError, RecursionError):
         return None
+
+
+def remember(ids, value):
+    """The last thousand."""
+    ids[value] = True
+    if len(ids) > 1024:
+        del ids[next(iter(ids))]
 
 
 def signal_name(number):

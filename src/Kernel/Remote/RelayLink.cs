@@ -18,6 +18,7 @@ namespace InterpreterKernel.Kernel.Remote;
 /// </summary>
 internal sealed partial class RelayLink : IAsyncDisposable
 {
+    private const string AttachEnded = "the attach process in the sandbox ended";
     private const int AckFrames = 64;
     private const int AckBytes = 256 * 1024;
     private static readonly TimeSpan s_ackDelay = TimeSpan.FromMilliseconds(50);
@@ -41,6 +42,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
     // a round trip. Later ones wait for the relay's.
     private bool _hasWritten;
     private bool _resuming;
+    private bool _greeted;
 
     // Acknowledging. The writer alone changes _acked.
     private (ulong Bulk, ulong Urgent) _acked;
@@ -142,6 +144,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
     {
         try
         {
+            long? noRelaySince = null;
             for (var attempt = 0; !_ending.IsCancellationRequested; attempt++)
             {
                 await Task.Delay(RetryDelay(attempt), _time, _ending.Token);
@@ -150,10 +153,17 @@ internal sealed partial class RelayLink : IAsyncDisposable
                 try
                 {
                     reason = await ServeOneAttachmentAsync();
+                    noRelaySince = reason == AttachEnded && !_greeted ? noRelaySince ?? _time.GetTimestamp() : null;
                 }
                 catch (Exception e) when (IsTemporary(e))
                 {
                     reason = e.Message;
+                    noRelaySince = null;
+                }
+
+                if (noRelaySince is { } since && _time.GetElapsedTime(since) >= _options.RelayGoneAfter)
+                {
+                    End(new RelayLinkEnd(RelayLinkEndReason.RelayGone, $"for {_options.RelayGoneAfter.TotalSeconds:0} s no relay could be found or started in it ({reason})"));
                 }
 
                 // The wait grows only while nothing gets through.
@@ -215,7 +225,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
 
         late.CancelAfter(Timeout.InfiniteTimeSpan);     // whoever kept the token for the life of the stream shall not be cancelled
 
-        _resuming = _hasWritten;
+        (_resuming, _greeted) = (_hasWritten, false);
         var greeted = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Task<string>[] loops =
         [
@@ -243,7 +253,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
             Volatile.Write(ref _lastHeard, _time.GetTimestamp());
             if (bytes.IsEmpty)
             {
-                return "the attach process in the sandbox ended";
+                return AttachEnded;
             }
 
             frames.Append(bytes);
@@ -280,6 +290,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
         {
             case RelayFrameKind.Hello:
                 OnHello(RelayHello.Decode(frame.Payload));                                          // 2
+                _greeted = true;
                 greeted.SetResult();
                 break;
             case RelayFrameKind.Ack:

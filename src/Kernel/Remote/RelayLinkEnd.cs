@@ -15,6 +15,9 @@ internal enum RelayLinkEndReason
     /// <summary>Another relay answered than before: the daemon was killed, and the kernel with it.</summary>
     RelayReplaced,
 
+    /// <summary>The sandbox starts attach processes, but none finds or starts a relay.</summary>
+    RelayGone,
+
     /// <summary>The relay sent what it never sends.</summary>
     ProtocolViolated,
 

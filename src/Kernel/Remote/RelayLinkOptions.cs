@@ -9,6 +9,11 @@ internal sealed record RelayLinkOptions
     /// <summary>How long an attachment may take from the start of its process to the relay's HELLO.</summary>
     public TimeSpan AttachTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>
+    /// The sandbox can be reached, but for so long every attach process has ended before the relay's HELLO: there will be none any more.
+    /// </summary>
+    public TimeSpan RelayGoneAfter { get; init; } = TimeSpan.FromSeconds(30);
+
     /// <summary>The wait before the second attempt to attach again (the first comes at once); it doubles with each further one.</summary>
     public TimeSpan FirstRetry { get; init; } = TimeSpan.FromMilliseconds(100);
 

@@ -28,8 +28,9 @@ internal sealed class RemoteKernel : IRemoteKernel
 
     /// <summary>Makes it. <see cref="StartAsync"/> starts the kernel.</summary>
     public RemoteKernel(
-        Claim claim, IAsyncEnumerator<ClaimEvent> events, Sandbox.Sandbox sandbox, ProcessStart attach, TimeProvider time, KernelLog log)
+        Claim claim, IAsyncEnumerator<ClaimEvent> events, Sandbox.Sandbox sandbox, ProcessStart attach, string session, TimeProvider time, KernelLog log)
     {
+        Session = session;
         _claim = claim;
         _events = events;
         _time = time;
@@ -46,25 +47,43 @@ internal sealed class RemoteKernel : IRemoteKernel
     public event Action<string>? Notice;
 
     /// <inheritdoc/>
+    public string Session { get; private set; }
+
+    /// <inheritdoc/>
+    public bool IsReachable => _link.Connection.IsConnected;
+
+    /// <inheritdoc/>
     public ReadOnlyMemory<byte> KernelInfo { get; private set; }
 
     /// <summary>Starts the kernel; returns when it answers.</summary>
+    /// <param name="kernel">The kernelspec in the sandbox.</param>
+    /// <param name="limit">How long that may take.</param>
+    /// <param name="cancellationToken">Gives it up.</param>
     /// <exception cref="RemoteUnavailableException">It can't be started; the text says why.</exception>
-    public async Task StartAsync(StartKernel order, CancellationToken cancellationToken)
+    public async Task StartAsync(string kernel, TimeSpan limit, CancellationToken cancellationToken)
     {
-        _link.SendCommand(order);
-        await foreach (var item in ItemsAsync(cancellationToken).ConfigureAwait(false))
+        using var late = new CancellationTokenSource(limit, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, late.Token);
+        _link.SendCommand(new StartKernel(kernel, Session));
+        try
         {
-            switch (item)
+            await foreach (var item in ItemsAsync(either.Token).ConfigureAwait(false))
             {
-                case RelayItemEvent { Event: KernelStarted started }:
-                    KernelInfo = started.KernelInfo is { } info ? Encoding.UTF8.GetBytes(info) : default;
-                    return;
-                case RelayItemEvent { Event: KernelStartFailed failed }:
-                    throw new RemoteUnavailableException("KernelStartFailed", Describe($"The kernel could not be started in the sandbox: {failed.Message}", failed.Ending));
-                case RelayItemEvent { Event: KernelDied { Commanded: false } died }:
-                    throw new RemoteUnavailableException("KernelStartFailed", Describe("The kernel ended while it started.", died.Ending));
+                switch (item)
+                {
+                    case RelayItemEvent { Event: KernelStarted started }:
+                        KernelInfo = InfoOf(started);
+                        return;
+                    case RelayItemEvent { Event: KernelStartFailed failed }:
+                        throw new RemoteUnavailableException("KernelStartFailed", RemoteEnds.StartFailed(failed));
+                    case RelayItemEvent { Event: KernelDied { Commanded: false } died }:
+                        throw new RemoteUnavailableException("KernelStartFailed", RemoteEnds.DiedAtStart(died));
+                }
             }
+        }
+        catch (OperationCanceledException) when (late.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            throw RemoteEnds.StartTimeout(limit, _link.Connection);
         }
 
         var end = EndOfLink();
@@ -79,7 +98,14 @@ internal sealed class RemoteKernel : IRemoteKernel
     }
 
     /// <inheritdoc/>
-    public void Interrupt() => _link.SendCommand(new InterruptKernel());
+    public void Interrupt(string? cell = null) => _link.SendCommand(new InterruptKernel(cell));
+
+    /// <inheritdoc/>
+    public void Restart(string session)
+    {
+        Session = session;
+        _link.SendCommand(new RestartKernel(session));
+    }
 
     /// <inheritdoc/>
     public async IAsyncEnumerable<RemoteItem> ReadAsync([EnumeratorCancellation] CancellationToken cancellationToken)
@@ -96,14 +122,23 @@ internal sealed class RemoteKernel : IRemoteKernel
                     }
 
                     break;
-                case RelayItemEvent { Event: KernelInterrupted }:
-                    yield return new RemoteItem.Interrupted();
+                case RelayItemEvent { Event: KernelInterrupted interrupted }:
+                    yield return new RemoteItem.Interrupted(interrupted.Cell, interrupted.Delivered);
+                    break;
+                case RelayItemEvent { Event: KernelKilled }:
+                    yield return new RemoteItem.Killed();
+                    break;
+                case RelayItemEvent { Event: KernelStarted started }:
+                    yield return new RemoteItem.Restarted(InfoOf(started));
+                    break;
+                case RelayItemEvent { Event: KernelStartFailed failed }:
+                    yield return new RemoteItem.RestartFailed(RemoteEnds.StartFailed(failed));
                     break;
                 case RelayItemEvent { Event: OutputDropped dropped }:
                     yield return new RemoteItem.Dropped(dropped.Bytes);
                     break;
                 case RelayItemEvent { Event: KernelDied { Commanded: false } died }:
-                    yield return new RemoteItem.Ended(new EndOfRemote(KernelDied: true, "KernelDied", DescribeDeath(died)));
+                    yield return new RemoteItem.Ended(RemoteEnds.Died(died));
                     yield break;
                 case RelayItemEvent { Event: UnknownRelayEvent unknown }:
                     _log.Debug($"The relay told '{unknown.Name}', which this version does not know.");
@@ -156,19 +191,19 @@ internal sealed class RemoteKernel : IRemoteKernel
         EndOfRemote end;
         try
         {
-            end = BrokerGone("its stream ended");
+            end = RemoteEnds.BrokerGone("its stream ended");
             while (await _events.MoveNextAsync().ConfigureAwait(false))
             {
                 if (_events.Current is { Event: ClaimEvents.Lost or ClaimEvents.Failed } last)
                 {
-                    end = new EndOfRemote(KernelDied: false, "SandboxLost", last.Message ?? $"The sandbox is gone ({last.Reason}).");
+                    end = RemoteEnds.ClaimLost(last);
                     break;
                 }
             }
         }
         catch (Exception e)
         {
-            end = BrokerGone(e.Message);
+            end = RemoteEnds.BrokerGone(e.Message);
         }
 
         if (_givenUp)
@@ -206,25 +241,10 @@ internal sealed class RemoteKernel : IRemoteKernel
         }
     }
 
-    private EndOfRemote EndOfLink() => _end ?? new EndOfRemote(
-        KernelDied: false, "SandboxLost", $"The connection to the kernel in the sandbox ended for good: {(_link.Completion.IsCompletedSuccessfully ? _link.Completion.Result.Message : "closed")} Its variables and files are lost.");
+    private EndOfRemote EndOfLink() =>
+        _end ?? RemoteEnds.LinkEnded(_link.Completion.IsCompletedSuccessfully ? _link.Completion.Result : null);
 
-    private static EndOfRemote BrokerGone(string why) => new(
-        KernelDied: false,
-        "BrokerLost",
-        $"The broker that held the sandbox is gone ({why}); the sandbox, its variables and its files are lost. Restart the kernel to get a new one.");
-
-    private static string DescribeDeath(KernelDied died) => Describe(
-        (died.OutOfMemory == true ? "The kernel in the sandbox was killed because it ran out of memory"
-            : died.Ending.Signal is { } signal ? $"The kernel in the sandbox was killed by {signal}"
-            : $"The kernel in the sandbox ended by itself with exit code {died.Ending.ExitCode}")
-        + ". Its variables are lost. Restart the kernel to go on"
-        + (died.OutOfMemory == true ? ", with more memory (setting 'memory') or less data." : "."),
-        died.Ending);
-
-    private static string Describe(string what, KernelEnding ending) => ending.Stderr.Length == 0
-        ? what
-        : $"{what}\nIts last words:\n{ending.Stderr.TrimEnd()}";
+    private static ReadOnlyMemory<byte> InfoOf(KernelStarted started) => started.KernelInfo is { } info ? Encoding.UTF8.GetBytes(info) : default;
 
     private RemoteItem.Message? MessageOf(RelayMessage message)
     {

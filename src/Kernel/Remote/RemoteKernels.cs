@@ -2,7 +2,6 @@ using System.Security.Cryptography;
 using InterpreterKernel.Broker;
 using InterpreterKernel.Kernel.Configuration;
 using InterpreterKernel.Kernel.Lifecycle;
-using InterpreterKernel.Protocol.Relay;
 using InterpreterKernel.Sandbox;
 
 namespace InterpreterKernel.Kernel.Remote;
@@ -18,7 +17,7 @@ internal sealed class RemoteKernels
     private readonly Settings _settings;
     private readonly string _claimKey;
     private readonly string _label;
-    private readonly string _session;
+    private string? _firstSession;
     private readonly TimeProvider _time;
     private readonly KernelLog _log;
     private readonly SandboxConnection? _service;
@@ -29,7 +28,7 @@ internal sealed class RemoteKernels
     /// <param name="service">The sandbox service; null for the embedded host.</param>
     /// <param name="claimKey">The same for the next process with this connection file, and for no other.</param>
     /// <param name="label">What people call this notebook.</param>
-    /// <param name="session">The session id that the remote kernel is to have.</param>
+    /// <param name="session">The session id that the first remote kernel is to have; a later one has another.</param>
     /// <param name="time">The clock.</param>
     /// <param name="log">The kernel's log.</param>
     public RemoteKernels(Settings settings, SandboxConnection? service, string claimKey, string label, string session, TimeProvider time, KernelLog log)
@@ -38,7 +37,7 @@ internal sealed class RemoteKernels
         _service = service;
         _claimKey = claimKey;
         _label = label;
-        _session = session;
+        _firstSession = session;
         _time = time;
         _log = log;
     }
@@ -90,10 +89,11 @@ internal sealed class RemoteKernels
 
             // (5) The kernel. In a sandbox that was handed over the old one is replaced, and its files stay.
             var attach = new ProcessStart("python3", ["-S", relay.Path, "attach", "--serve", "--dir", Folder + "/relay"]);
-            var kernel = new RemoteKernel(claim, events, sandbox, attach, _time, _log);
+            var session = Interlocked.Exchange(ref _firstSession, null) ?? Guid.NewGuid().ToString();
+            var kernel = new RemoteKernel(claim, events, sandbox, attach, session, _time, _log);
             try
             {
-                await kernel.StartAsync(new StartKernel(_settings.Kernel, _session), cancellationToken).ConfigureAwait(false);
+                await kernel.StartAsync(_settings.Kernel, _settings.StartTimeout, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception e)
             {
@@ -122,7 +122,7 @@ internal sealed class RemoteKernels
             {
                 OperationCanceledException when cancellationToken.IsCancellationRequested => e,
                 RemoteUnavailableException => e,
-                SandboxException s => new RemoteUnavailableException(s.Reason.ToString(), s.Message, s),
+                SandboxException s => new RemoteUnavailableException(RemoteEnds.NameOf(s), s.Message, s),
                 BrokerException b => new RemoteUnavailableException("BrokerUnavailable", b.Message, b),
                 _ => new RemoteUnavailableException("SandboxUnavailable", $"No sandbox could be started: {e.Message}", e),
             };
@@ -145,16 +145,12 @@ internal sealed class RemoteKernels
                 case { Event: ClaimEvents.Ready, Sandbox: { } sandbox }:
                     return sandbox;
                 case { Event: ClaimEvents.Failed or ClaimEvents.Lost } failed:
-                    throw new RemoteUnavailableException(NameOf(failed.Reason), failed.Message ?? "No sandbox could be had.");
+                    throw new RemoteUnavailableException(RemoteEnds.NameOfRefusal(failed.Reason), failed.Message ?? "No sandbox could be had.");
             }
         }
 
         throw new RemoteUnavailableException("BrokerUnavailable", "The broker went away while it made a sandbox. Run the cell again.");
     }
-
-    /// <summary>A claim's reason as the name of an error: <c>not_found</c> is <c>NotFound</c>.</summary>
-    internal static string NameOf(string? reason) =>
-        string.Concat((reason ?? "sandbox_lost").Split('_', StringSplitOptions.RemoveEmptyEntries).Select(w => char.ToUpperInvariant(w[0]) + w[1..]));
 
     private ServiceAddress? Address => _service is null
         ? null

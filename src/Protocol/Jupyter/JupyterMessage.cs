@@ -65,6 +65,19 @@ public sealed class JupyterMessage
 
     private HeaderFields Fields => _header ??= HeaderFields.Read(Header.Span);
 
+    /// <summary>The same message with other content; its header, and with it its id, stays.</summary>
+    public JupyterMessage WithContent(ReadOnlyMemory<byte> content) => new()
+    {
+        Identities = Identities,
+        Header = Header,
+        ParentHeader = ParentHeader,
+        Metadata = Metadata,
+        Content = content,
+        Buffers = Buffers,
+        _header = _header,
+        _parentMessageId = _parentMessageId,
+    };
+
     /// <summary>The same message, addressed to somebody else; no byte is copied.</summary>
     public JupyterMessage WithIdentities(IReadOnlyList<ReadOnlyMemory<byte>> identities) => new()
     {

@@ -103,6 +103,10 @@ public sealed class KernelMessages
         };
     }
 
+    /// <summary>The reply to a cell that does not run because one before it failed, as ipykernel gives it (jupyter-wire.md section 3.5).</summary>
+    public JupyterMessage AbortedReply(JupyterMessage request)
+        => Reply(request, "execute_reply", json => json.WriteString("status", "aborted"));
+
     /// <summary>The interrupt was taken.</summary>
     public JupyterMessage InterruptReply(JupyterMessage request)
         => Reply(request, "interrupt_reply", json => json.WriteString("status", "ok"));

@@ -82,11 +82,24 @@ public sealed record StartKernel(string Kernel, string? Session) : RelayCommand(
 }
 
 /// <summary>Interrupts what runs, the way the kernelspec says. Answered by <see cref="KernelInterrupted"/>.</summary>
-public sealed record InterruptKernel() : RelayCommand("interrupt");
+/// <param name="Cell">
+/// Only while this request has not ended: its end may be on its way to us behind much output, and the interrupt would meet
+/// the next cell. Null interrupts whatever runs, and the requests that were sent before it and have not arrived yet.
+/// </param>
+public sealed record InterruptKernel(string? Cell = null) : RelayCommand("interrupt")
+{
+    private protected override void WriteContent(Utf8JsonWriter writer)
+    {
+        if (Cell is not null)
+        {
+            writer.WriteString("cell", Cell);
+        }
+    }
+}
 
 /// <summary>
-/// Kills the kernel's processes and starts it again as it was last started. Answered by <see cref="KernelStarted"/>, behind which nothing
-/// of the old kernel comes.
+/// Kills the kernel's processes and starts it again as it was last started. Answered by <see cref="KernelKilled"/> when they are gone, then by
+/// <see cref="KernelStarted"/>, behind which nothing of the old kernel comes, or <see cref="KernelStartFailed"/>.
 /// </summary>
 /// <param name="Session">Session id of the new kernel.</param>
 public sealed record RestartKernel(string? Session) : RelayCommand("restart")

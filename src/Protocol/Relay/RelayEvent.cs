@@ -28,7 +28,8 @@ public abstract record RelayEvent
                     KernelInfo = Text(root, "kernel_info"),
                 },
                 "start_failed" => new KernelStartFailed(Text(root, "message") ?? "", Ending(root)),
-                "interrupted" => new KernelInterrupted(Truth(root, "delivered") ?? false, Text(root, "parent")),
+                "interrupted" => new KernelInterrupted(Truth(root, "delivered") ?? false, Text(root, "parent")) { Cell = Text(root, "cell") },
+                "killed" => new KernelKilled(Ending(root)),
                 "died" => new KernelDied(Ending(root), Truth(root, "commanded") ?? false, Truth(root, "oom")),
                 "dropped" => new OutputDropped(Integer64(root, "bytes") ?? 0, Text(root, "parent")),
                 _ => new UnknownRelayEvent(op),
@@ -82,9 +83,17 @@ public sealed record KernelStarted(int Pid, string? Session) : RelayEvent
 public sealed record KernelStartFailed(string Message, KernelEnding Ending) : RelayEvent;
 
 /// <summary>An interrupt was handled.</summary>
-/// <param name="Delivered">False when no kernel was running.</param>
+/// <param name="Delivered">False when no kernel was running, or <see cref="Cell"/> had ended.</param>
 /// <param name="Request">Id of the interrupt_request that asked for it and still has to be answered; null after a command.</param>
-public sealed record KernelInterrupted(bool Delivered, string? Request) : RelayEvent;
+public sealed record KernelInterrupted(bool Delivered, string? Request) : RelayEvent
+{
+    /// <summary>The request that the command named, if it named one.</summary>
+    public string? Cell { get; init; }
+}
+
+/// <summary>The processes of a kernel that is to be replaced are gone; the next one starts. Overtakes output.</summary>
+/// <param name="Ending">How the old one ended.</param>
+public sealed record KernelKilled(KernelEnding Ending) : RelayEvent;
 
 /// <summary>The kernel's process ended after it was ready. Everything it sent came before this.</summary>
 /// <param name="Ending">How.</param>
