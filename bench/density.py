@@ -6,8 +6,8 @@ import json
 import sys
 import time
 
-from measure import processes, report
-from measure.place import OURS, ROOT, Place
+from measure import ROOT, processes, report
+from measure.place import OURS, Place
 from measure.rows import Row
 from measure.running import Running
 

@@ -8,3 +8,11 @@ rows.py       the rows with their targets, and how two lists of figures become a
 starts.py, messages.py, resources.py   the measurements
 report.py     table, JSON, docs/performance.md
 """
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The site of the outer tests, with how it finds its processes again, is just what is needed here.
+sys.path.insert(0, str(ROOT / "tests/EndToEnd"))

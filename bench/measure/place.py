@@ -12,10 +12,7 @@ import urllib.parse
 import uuid
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/EndToEnd"))
-
-import kernels  # noqa: E402 (the site of the outer tests is just what is needed here)
+import kernels
 
 OURS, PLAIN = "sandbox-python", kernels.PLAIN
 

@@ -47,12 +47,9 @@ def reset_peak(pid):
 
 
 def cpu_seconds(pid):
-    """What all its threads have used, in nanosecond steps; ticks of 10 ms would show nothing of an idle process."""
-    used = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with contextlib.suppress(OSError):
-            used += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
-    return used / 1e9
+    """What it has used, with threads that have ended, in nanoseconds; ticks of 10 ms would show nothing of an idle process.
+    The number is the one that clock_getcpuclockid(3) makes of a pid."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def parts_of(place):

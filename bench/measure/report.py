@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 
-from .place import ROOT
+from . import ROOT
 
 DOCS = ROOT / "docs/performance.md"
 
