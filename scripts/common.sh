@@ -34,6 +34,24 @@ jupyter_with_nbconvert() {
     return 1
 }
 
+# A Node.js that E2B's SDKs run on: 20.18.1 or newer, as they ask for. Debian 12 has 18; with such a one its npm fetches a
+# newer binary from the registry where the SDKs come from, into out/.
+node_version_for_sdks=22.23.3
+node_for_sdks() {
+    local architecture fetched="$root/out/node"
+    if node -e 'const [a, b, c] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && (b > 18 || (b == 18 && c >= 1))) ? 0 : 1)' 2>/dev/null; then
+        command -v node
+        return
+    fi
+    case $(uname -m) in x86_64) architecture=x64 ;; aarch64) architecture=arm64 ;; *) return 1 ;; esac
+    local binary=$fetched/node_modules/node-linux-$architecture/bin/node
+    if [ ! -x "$binary" ] || [ "$("$binary" --version)" != "v$node_version_for_sdks" ]; then
+        say "fetching Node.js $node_version_for_sdks, because this machine's is too old for E2B's SDKs"
+        npm install --prefix "$fetched" --no-save --no-audit --no-fund --silent "node-linux-$architecture@$node_version_for_sdks" >&2 || return 1
+    fi
+    printf '%s\n' "$binary"
+}
+
 # The .NET SDK 10. One that is not in the default place must be told to the programs it built, by DOTNET_ROOT.
 find_dotnet() {
     local candidate

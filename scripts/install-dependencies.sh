@@ -37,6 +37,8 @@ probe() {
         need python3-nbclient "nbclient" debian_python nbclient
         need python3-jupyter-kernel-test "jupyter_kernel_test, Jupyter's own conformance tests" debian_python jupyter_kernel_test
         need procps "ps" command_ ps
+        need nodejs "Node.js, for E2B's JavaScript SDKs" command_ node
+        need npm "npm, which fetches those SDKs" command_ npm
     fi
 }
 

@@ -6,7 +6,7 @@
 # --quick leaves out what takes more than some seconds (pytest's mark `slow`, xunit's trait Category=Slow).
 # --ci is what .ci/run says: of the outer tests only the files in $ci_outer; the others take a quarter of an hour more.
 # SUITE is one of: format, build, the name of a tests/*.Tests project without its ending (Protocol, Sandbox, ...),
-# Relay, EndToEnd. Without one, all of them run. What the tests need is installed first.
+# Relay, EndToEnd, Sdk (E2B's JavaScript SDKs against `serve`). Without one, all of them run. What the tests need is installed first.
 . "$(dirname "$0")/common.sh"
 
 quick=0 ci=0 list=0 chosen=()
@@ -30,6 +30,7 @@ done
 for folder in Relay EndToEnd; do
     if compgen -G "$root/tests/$folder/test_*.py" >/dev/null; then suites+=("$folder"); fi
 done
+suites+=(Sdk)
 if [ $list = 1 ]; then printf '%s\n' "${suites[@]}"; exit 0; fi
 for name in "${chosen[@]}"; do
     [[ " ${suites[*]} " == *" $name "* ]] || die "no suite '$name'; there are: ${suites[*]}"
@@ -59,29 +60,37 @@ record() { # record NAME PASSED FAILED SKIPPED SECONDS
     rows+=("$(printf '%-12s %6d passed %6d failed %6d skipped %6d s' "$@")")
 }
 
-# The counts of a report (trx or junit xml) as "passed failed skipped". A run that broke before it could report, or
+# The counts of a report (trx, junit xml or tap) as "passed failed skipped". A run that broke before it could report, or
 # that ended badly although no test failed (a crash, a hang guard, no test found), counts as one failure more.
 counts() { # counts REPORT EXIT-CODE
     /usr/bin/python3 - "$@" <<'PYTHON'
+import re
 import sys
 import xml.etree.ElementTree as tree
 
 report, exit_code = sys.argv[1], int(sys.argv[2])
 total = failed = skipped = 0
 try:
-    top = tree.parse(report).getroot()
-    counters = top.find(".//{*}ResultSummary/{*}Counters")
+    if report.endswith(".tap"):  # node's; it closes with lines such as "# fail 0"
+        with open(report, encoding="utf-8") as lines:
+            found = dict(line[2:].split() for line in lines if re.fullmatch(r"# [a-z]+ \d+\n", line))
+        passed, skipped = int(found["pass"]), int(found["skipped"]) + int(found["todo"])
+        failed = int(found["fail"]) + int(found["cancelled"])
+        counters = top = None
+    else:
+        top = tree.parse(report).getroot()
+        counters = top.find(".//{*}ResultSummary/{*}Counters")
     if counters is not None:  # trx
         total, passed = int(counters.get("total")), int(counters.get("passed"))
         skipped = total - int(counters.get("executed"))
         failed = total - passed - skipped
-    else:  # junit; an error in set-up or tear-down is listed beside its test
+    elif top is not None:  # junit; an error in set-up or tear-down is listed beside its test
         for suite in top.iter("testsuite"):
             total += int(suite.get("tests"))
             skipped += int(suite.get("skipped"))
             failed += int(suite.get("failures")) + int(suite.get("errors"))
         passed = max(0, total - failed - skipped)
-except (OSError, tree.ParseError) as problem:
+except (OSError, KeyError, tree.ParseError) as problem:
     print(f"no report: {problem}", file=sys.stderr)
     passed = 0
 if failed == 0 and (exit_code != 0 or passed == 0):
@@ -111,7 +120,7 @@ suite() { # suite NAME REPORT COMMAND...: counts from the report that the comman
 cd "$root"
 # Warnings are errors by Directory.Build.props, for every way of building; this says it once more where it counts.
 build() { "$dotnet" build InterpreterKernel.sln --configuration Release --nologo --verbosity quiet -warnaserror; }
-# The programs that the outer tests start are the published ones, as a user has them.
+# The programs that the outer tests and E2B's SDKs start are the published ones, as a user has them.
 publish() { "$root/scripts/build.sh" >/dev/null; }
 
 step format "$dotnet" format InterpreterKernel.sln --verify-no-changes --verbosity quiet
@@ -139,5 +148,24 @@ for name in Relay EndToEnd; do
     suite $name "$results/$name.xml" \
         "$python" -m pytest "${tests[@]}" -q -p no:cacheprovider --durations=5 "${filter[@]}" --junitxml="$results/$name.xml"
 done
+
+sdk_tests() { # the report is for us, the rest for people
+    local node
+    node=$(node_for_sdks) || return 1
+    # What the lock file names, once; npm leaves a file of its own behind that says when.
+    [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent || return 1
+    # Two reporters, because the one that a machine can read is none for people.
+    "$node" --test --test-timeout=120000 --test-reporter=spec --test-reporter-destination=stderr \
+        --test-reporter=tap --test-reporter-destination="$results/Sdk.tap" ./*.test.mjs
+}
+if wants Sdk; then
+    if publish; then
+        cd "$root/tests/Sdk"
+        suite Sdk "$results/Sdk.tap" sdk_tests
+        cd "$root"
+    else
+        record Sdk 0 1 0 0
+    fi
+fi
 
 complete=1

@@ -53,6 +53,9 @@ public sealed class Sandbox : IAsyncDisposable
     /// <summary>The version of the daemon inside; empty when attached.</summary>
     public string EnvdVersion { get; }
 
+    /// <summary>Which version of E2B's create route made it: 2, or 1 where the service has only that; 0 when it was not created here.</summary>
+    public int CreateVersion { get; private init; }
+
     /// <summary>The domain that the service named for it, if any.</summary>
     public string? Domain { get; }
 
@@ -80,7 +83,8 @@ public sealed class Sandbox : IAsyncDisposable
             return DebugSandbox(connection);
         }
 
-        return From(await SandboxCreation.CreateAsync(new ControlPlane(connection), options, ct), connection, "Creating a sandbox");
+        var api = new ControlPlane(connection);
+        return From(await SandboxCreation.CreateAsync(api, options, ct), connection, "Creating a sandbox", api.UsesFirstVersion("create") ? 1 : 2);
     }
 
     /// <summary>
@@ -218,11 +222,11 @@ public sealed class Sandbox : IAsyncDisposable
     /// <summary>Its id; never a token.</summary>
     public override string ToString() => $"Sandbox {Id}";
 
-    private static Sandbox From(SandboxBody body, SandboxConnection connection, string doing) =>
+    private static Sandbox From(SandboxBody body, SandboxConnection connection, string doing, int createVersion = 0) =>
         ServiceAddress.IsSandboxId(body.SandboxId)
         && (string.IsNullOrEmpty(body.Domain) || ServiceAddress.IsDomain(body.Domain))
         && (string.IsNullOrEmpty(body.EnvdAccessToken) || HeaderText.IsSafe(body.EnvdAccessToken))
-            ? new Sandbox(connection, body)
+            ? new Sandbox(connection, body) { CreateVersion = createVersion }
             : throw new SandboxException(SandboxFault.Protocol, $"{doing} failed: the service gave an id, a domain or a token that can't be used.");
 
     private ControlPlane Api() => new(_connection, EnvdAccessToken, _trafficAccessToken);

@@ -25,6 +25,9 @@ public class SandboxException : Exception
     /// <summary>The service's own words, if it said any.</summary>
     public string? ServiceMessage { get; init; }
 
+    /// <summary>True when the request did not leave this machine, so that it can't have had any effect.</summary>
+    public bool NeverSent { get; init; }
+
     /// <summary>The service's machine-readable word for the error (its <c>error_code</c>, or the Connect code), if any.</summary>
     public string? ErrorCode { get; init; }
 }

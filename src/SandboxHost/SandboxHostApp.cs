@@ -2,6 +2,7 @@ using InterpreterKernel.SandboxHost.Envd;
 using InterpreterKernel.SandboxHost.Http;
 using InterpreterKernel.SandboxHost.Isolation;
 using InterpreterKernel.SandboxHost.Native;
+using InterpreterKernel.SandboxHost.Ports;
 using InterpreterKernel.SandboxHost.Rest;
 using InterpreterKernel.SandboxHost.Sandboxes;
 using Microsoft.Extensions.Logging;
@@ -12,7 +13,8 @@ namespace InterpreterKernel.SandboxHost;
 /// The embedded host: E2B's REST and envd protocols over sandboxes on this machine.
 /// <code>
 /// HTTP ─► Router ─┬─► SandboxRoutes ─► SandboxRegistry ─► SandboxFactory ─► runc ─► container ┐
-///                 └─► EnvdRoutes ─► ProcessRoutes, FileRoutes ─► LocalSandbox ─► AgentLink ◄──┴─ agent.py
+///                 └─► Edge ─┬─► EnvdRoutes ─► ProcessRoutes, FileRoutes ─► LocalSandbox ─► AgentLink ◄──┴─ agent.py
+///                           └─► PortRoutes ─► a socket of the sandbox's own network ─► a server in it
 /// </code>
 /// Disposal kills all sandboxes and returns when nothing of them is left.
 /// </summary>
@@ -25,18 +27,20 @@ public sealed class SandboxHostApp : IAsyncDisposable
     private readonly FileStream _lock;
     private readonly Poller _poller;
     private readonly SandboxRegistry _registry;
+    private readonly PortRoutes _ports;
     private readonly HostServer _server;
     private readonly Watchdog? _watchdog;
     private bool _disposed;
 
     private SandboxHostApp(
-        SandboxHostOptions options, HostLayout layout, FileStream stateLock, Poller poller, SandboxRegistry registry, HostServer server, Watchdog? watchdog)
+        SandboxHostOptions options, HostLayout layout, FileStream stateLock, Poller poller, SandboxRegistry registry, PortRoutes ports, HostServer server, Watchdog? watchdog)
     {
         _options = options;
         _layout = layout;
         _lock = stateLock;
         _poller = poller;
         _registry = registry;
+        _ports = ports;
         _server = server;
         _watchdog = watchdog;
     }
@@ -87,10 +91,11 @@ public sealed class SandboxHostApp : IAsyncDisposable
             var factory = new SandboxFactory(options, layout, runtime, cgroups, poller, logger);
             await factory.TemplateAsync(null);
             var registry = new SandboxRegistry(options, factory, logger);
-            var router = new Router(new SandboxRoutes(options, registry, logger), new EnvdRoutes(registry), logger);
+            var ports = new PortRoutes();
+            var router = new Router(new SandboxRoutes(options, registry, logger), new Edge(registry, new EnvdRoutes(registry, options.Resources), ports), logger);
             var server = await HostServer.StartAsync(options, router.HandleAsync, loggers, cancellationToken);
             logger.HostStarted(string.Join(", ", server.Addresses), layout.Base, options.Limit);
-            return new SandboxHostApp(options, layout, stateLock, poller, registry, server, watchdog);
+            return new SandboxHostApp(options, layout, stateLock, poller, registry, ports, server, watchdog);
         }
         catch
         {
@@ -156,6 +161,7 @@ public sealed class SandboxHostApp : IAsyncDisposable
         // Sandboxes first: killing them ends the requests that the server would wait for.
         await _registry.DisposeAsync();
         await _server.DisposeAsync();
+        _ports.Dispose();
         if (_options.UnixSocket is { } socket)
         {
             File.Delete(socket);

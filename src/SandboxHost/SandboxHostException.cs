@@ -20,6 +20,9 @@ public enum SandboxHostFault
 
     /// <summary>A sandbox did not start.</summary>
     StartFailed,
+
+    /// <summary>A sandbox could not be paused or resumed.</summary>
+    ChangeFailed,
 }
 
 /// <summary>The embedded host could not do something; the message names what, and what to do next.</summary>

@@ -30,4 +30,10 @@ internal static partial class SandboxHostLog
 
     [LoggerMessage(9, LogLevel.Warning, "sandbox could not be created")]
     internal static partial void CreateFailed(this ILogger logger, Exception error);
+
+    [LoggerMessage(10, LogLevel.Warning, "sandbox {Id} could not be paused at the end of its time and is killed")]
+    internal static partial void PauseFailed(this ILogger logger, Exception error, string id);
+
+    [LoggerMessage(11, LogLevel.Warning, "sandbox could not be paused or resumed")]
+    internal static partial void ChangeFailed(this ILogger logger, Exception error);
 }

@@ -25,6 +25,10 @@ public sealed record SandboxHostOptions
     /// <value>20.</value>
     public int Limit { get; init; } = 20;
 
+    /// <summary>How many paused sandboxes are kept; they hold no slot, but their memory.</summary>
+    /// <value>100.</value>
+    public int PausedLimit { get; init; } = 100;
+
     /// <summary>What each sandbox may use.</summary>
     public SandboxResources Resources { get; init; } = new();
 
@@ -77,6 +81,7 @@ public sealed record SandboxHostOptions
         Check(ListenUrl is null || ListenHost() is not null, $"ListenUrl must name an IP address or localhost, not '{ListenUrl}'");
         Check(ListenUrl is null || !string.IsNullOrEmpty(ApiKey), "ApiKey must be set when ListenUrl is: every user of the machine can connect to a port");
         Check(Limit is >= 1 and <= 1000, $"Limit must be 1 to 1000, not {Limit}");
+        Check(PausedLimit is >= 0 and <= 1000, $"PausedLimit must be 0 to 1000, not {PausedLimit}");
         Check(Python is null || Path.IsPathFullyQualified(Python), $"Python must be an absolute path, not '{Python}'");
         Check(RootFilesystem is null || Directory.Exists(RootFilesystem), $"RootFilesystem must be a directory, and '{RootFilesystem}' is none");
         Check(!AllowNetwork, "AllowNetwork can't be true yet: this version has only sandboxes without a network");

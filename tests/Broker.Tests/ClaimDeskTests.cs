@@ -355,6 +355,17 @@ public sealed class ClaimDeskTests : IDisposable
         _test.Desk.Status().Used.ShouldBe(0);
     }
 
+    [Fact]
+    public async Task An_order_that_never_left_is_not_looked_for()
+    {
+        Service.OnCreate = _ => throw new ServiceException(ServiceFault.NeverSent, "connection refused");
+        Service.OnList = () => throw new InvalidOperationException("nobody is there to be asked");
+        var claimant = _test.Claim();
+        (await claimant.AwaitsAsync(ClaimEvents.Failed)).Reason.ShouldBe(ClaimReasons.Unreachable);
+        await claimant.Claim.Closed.WaitAsync(Bound.Default);
+        _test.Desk.Status().Used.ShouldBe(0);
+    }
+
     [Theory]
     [InlineData((int)ServiceFault.Unreachable)]
     [InlineData((int)ServiceFault.ServiceError)]

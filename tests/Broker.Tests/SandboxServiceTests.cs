@@ -99,7 +99,7 @@ public sealed class SandboxServiceTests(ITestOutputHelper output) : IAsyncLifeti
     public async Task A_service_that_nobody_listens_for_is_unreachable()
     {
         var service = SandboxService.Embedded(_ => Task.FromResult(new SandboxConnection { UnixSocket = SocketPath + "-not" }));
-        (await Should.ThrowAsync<ServiceException>(() => service.KillAsync("iabc", CancellationToken.None))).Fault.ShouldBe(ServiceFault.Unreachable);
+        (await Should.ThrowAsync<ServiceException>(() => service.KillAsync("iabc", CancellationToken.None))).Fault.ShouldBe(ServiceFault.NeverSent);
     }
 
     [Fact]

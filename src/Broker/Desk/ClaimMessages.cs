@@ -38,7 +38,7 @@ internal static class ClaimMessages
             ServiceFault.NotFound => (ClaimReasons.NotFound, "The sandbox service does not know the template", "Check the template's name and that the key may use it."),
             ServiceFault.Rejected => (ClaimReasons.Rejected, "The sandbox service refused the request", "Check the configuration."),
             ServiceFault.EmbeddedHost => (ClaimReasons.EmbeddedHost, "The embedded sandbox host cannot start", "Run `interpreter-kernel doctor`."),
-            ServiceFault.Unreachable => (ClaimReasons.Unreachable, "The sandbox service cannot be reached", "Check the network and the address, then try again."),
+            ServiceFault.Unreachable or ServiceFault.NeverSent => (ClaimReasons.Unreachable, "The sandbox service cannot be reached", "Check the network and the address, then try again."),
             ServiceFault.Timeout => (ClaimReasons.Unreachable, "The sandbox service did not answer in time", "Try again."),
             ServiceFault.Busy => (ClaimReasons.Service, "The sandbox service has no room right now", "Try again in a while."),
             _ => (ClaimReasons.Service, "The sandbox service failed", "Try again."),

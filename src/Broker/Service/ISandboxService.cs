@@ -53,8 +53,11 @@ internal enum ServiceFault
     /// <summary>Any other failure of the service; whether the request had its effect is unknown.</summary>
     ServiceError,
 
-    /// <summary>No connection, or it broke; whether the request had its effect is unknown.</summary>
+    /// <summary>The connection broke; whether the request had its effect is unknown.</summary>
     Unreachable,
+
+    /// <summary>No connection: the request had no effect.</summary>
+    NeverSent,
 
     /// <summary>No answer in time; whether the request had its effect is unknown.</summary>
     Timeout,

@@ -96,6 +96,7 @@ internal sealed class SandboxService : ISandboxService
                 SandboxFault.Authentication => ServiceFault.Authentication,
                 SandboxFault.Forbidden or SandboxFault.InvalidRequest or SandboxFault.Unsupported or SandboxFault.Conflict => ServiceFault.Rejected,
                 SandboxFault.ServiceBusy => ServiceFault.Busy,
+                SandboxFault.Unreachable when e.NeverSent => ServiceFault.NeverSent,
                 SandboxFault.Unreachable => ServiceFault.Unreachable,
                 SandboxFault.RequestTimeout => ServiceFault.Timeout,
                 _ => ServiceFault.ServiceError,

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using InterpreterKernel.Broker;
@@ -19,9 +20,9 @@ internal static class DoctorCommand
         var json = new Option<bool>("--json") { Description = "as JSON" };
         command.Options.Add(json);
         var options = new SettingOptions(command);
-        command.SetAction(parsed =>
+        command.SetAction(async (parsed, cancellationToken) =>
         {
-            var checks = Checks(options.Given(parsed)).ToList();
+            var checks = await ChecksAsync(options.Given(parsed), cancellationToken).ToListAsync(cancellationToken).ConfigureAwait(false);
             if (parsed.GetValue(json))
             {
                 Console.WriteLine(JsonSerializer.Serialize(checks, DoctorJson.Default.ListDoctorCheck));
@@ -36,7 +37,8 @@ internal static class DoctorCommand
         return command;
     }
 
-    private static IEnumerable<DoctorCheck> Checks(IReadOnlyDictionary<string, string> given)
+    private static async IAsyncEnumerable<DoctorCheck> ChecksAsync(
+        IReadOnlyDictionary<string, string> given, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var settings = SettingsReader.Read(given, Environment.GetEnvironmentVariable, SettingsReader.UserFile(), out var faults);
         yield return faults.Count == 0
@@ -50,6 +52,32 @@ internal static class DoctorCommand
             yield break;
         }
 
+        var service = ConfiguredService.Read(Environment.GetEnvironmentVariable, out var fault);
+        if (fault is not null)
+        {
+            yield return new DoctorCheck("service", false, true, fault, "Correct the variables named here.");
+        }
+        else if (service is not null)
+        {
+            // Cells run there, so that nothing of this machine's own sandboxes is needed.
+            await foreach (var found in ServiceProbe.RunAsync(service with { RequestTimeout = settings.RequestTimeout }, settings, cancellationToken).ConfigureAwait(false))
+            {
+                yield return found;
+            }
+        }
+        else
+        {
+            foreach (var local in EmbeddedChecks(directory, settings))
+            {
+                yield return local;
+            }
+        }
+
+        yield return Kernelspec();
+    }
+
+    private static IEnumerable<DoctorCheck> EmbeddedChecks(RuntimeDirectory directory, Settings settings)
+    {
         var python = EmbeddedPython.Find(settings, out var tried);
         yield return python is not null
             ? new DoctorCheck("python", true, true, $"{python.Path} with ipykernel {python.Ipykernel}", null)
@@ -58,8 +86,6 @@ internal static class DoctorCommand
         {
             yield return new DoctorCheck(host.Name, host.Ok, host.Required, host.Detail, host.Mend);
         }
-
-        yield return Kernelspec();
     }
 
     private static DoctorCheck Libzmq()

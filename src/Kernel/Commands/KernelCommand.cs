@@ -58,11 +58,13 @@ internal static class KernelCommand
 
             // 2. The settings. With a fault in them the kernel still serves, and says in the first cell what is wrong.
             var settings = SettingsReader.Read(given, Environment.GetEnvironmentVariable, SettingsReader.UserFile(), out var faults);
+            var service = ConfiguredService.Read(Environment.GetEnvironmentVariable, out var serviceFault);
+            string[] wrong = serviceFault is null ? [.. faults] : [.. faults, serviceFault];
             var session = Guid.NewGuid().ToString();
-            var remotes = new RemoteKernels(settings, ClaimKey(path, file), Environment.GetEnvironmentVariable("JPY_SESSION_NAME") ?? path, session, time, log);
-            RemoteConnector connect = faults.Count == 0
+            var remotes = new RemoteKernels(settings, service, ClaimKey(path, file), Environment.GetEnvironmentVariable("JPY_SESSION_NAME") ?? path, session, time, log);
+            RemoteConnector connect = wrong.Length == 0
                 ? remotes.ConnectAsync
-                : (_, _) => throw new RemoteUnavailableException("ConfigurationError", string.Join("\n", faults));
+                : (_, _) => throw new RemoteUnavailableException("ConfigurationError", string.Join("\n", wrong));
 
             // 3. The bridge between the two ends.
             var kept = KernelInfoCache.Open(CacheDirectory(), remotes.Identity, log);

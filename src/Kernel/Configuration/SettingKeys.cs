@@ -34,6 +34,16 @@ internal static class SettingKeys
             (s, v) => v.Length is > 0 and <= 256 ? s with { Template = v } : null, "the name or id of a template"),
         new("limit", "how many sandboxes may be held at once (20)",
             (s, v) => TryInt(v, 1, 100_000, out var n) ? s with { Limit = n } : null, "a whole number of at least 1"),
+        new("wait", "how long to wait when all sandboxes are in use: forever, never, or a duration (forever)",
+            (s, v) => v switch
+            {
+                "forever" => s with { Wait = null },
+                "never" => s with { Wait = TimeSpan.Zero },
+                _ => Duration.TryParse(v, out var d) ? s with { Wait = d } : null,
+            },
+            "forever, never, or " + DurationExpected),
+        new("pipInstall", "install ipykernel in a sandbox whose template lacks it (false)",
+            (s, v) => bool.TryParse(v, out var b) ? s with { PipInstall = b } : null, "true or false"),
         new("lifetime", "lease of a sandbox, renewed while its kernel lives (60s)",
             (s, v) => Duration.TryParse(v, out var d) && d >= TimeSpan.FromSeconds(15) ? s with { Lifetime = d } : null,
             DurationExpected + ", at least 15s"),

@@ -15,6 +15,12 @@ internal sealed record Settings
     /// <summary>How many sandboxes may be held at once.</summary>
     public int Limit { get; init; } = 20;
 
+    /// <summary>How long to wait for a free place when all are taken: zero not at all, null without end.</summary>
+    public TimeSpan? Wait { get; init; }
+
+    /// <summary>Whether ipykernel may be installed in a sandbox whose template lacks it.</summary>
+    public bool PipInstall { get; init; }
+
     /// <summary>The lease of a sandbox: how long it outlives everything that could renew it.</summary>
     public TimeSpan Lifetime { get; init; } = TimeSpan.FromSeconds(60);
 

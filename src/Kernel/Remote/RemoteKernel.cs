@@ -36,7 +36,7 @@ internal sealed class RemoteKernel : IRemoteKernel
         _log = log;
         _link = new RelayLink(
             cancellationToken => SandboxAttachment.StartAsync(sandbox, attach, log.Debug, cancellationToken),
-            new RelayLinkOptions { IsFinal = e => e is SandboxLostException or SandboxException { Reason: SandboxFault.Authentication } },
+            new RelayLinkOptions { IsFinal = e => e is SandboxLostException or SandboxException { Reason: SandboxFault.Authentication or SandboxFault.CommandFailed } },
             time);
         _link.Start();
         _ = WatchClaimAsync();

@@ -21,30 +21,31 @@ internal sealed class RemoteKernels
     private readonly string _session;
     private readonly TimeProvider _time;
     private readonly KernelLog _log;
-    private readonly ServiceAddress? _service;
+    private readonly SandboxConnection? _service;
     private Task _prepared = Task.CompletedTask;
 
     /// <summary>Makes it.</summary>
     /// <param name="settings">What was configured.</param>
+    /// <param name="service">The sandbox service; null for the embedded host.</param>
     /// <param name="claimKey">The same for the next process with this connection file, and for no other.</param>
     /// <param name="label">What people call this notebook.</param>
     /// <param name="session">The session id that the remote kernel is to have.</param>
     /// <param name="time">The clock.</param>
     /// <param name="log">The kernel's log.</param>
-    public RemoteKernels(Settings settings, string claimKey, string label, string session, TimeProvider time, KernelLog log)
+    public RemoteKernels(Settings settings, SandboxConnection? service, string claimKey, string label, string session, TimeProvider time, KernelLog log)
     {
         _settings = settings;
+        _service = service;
         _claimKey = claimKey;
         _label = label;
         _session = session;
         _time = time;
         _log = log;
-        _service = RemoteService();
     }
 
     /// <summary>All that the remote kernel's kernel_info depends on.</summary>
     public IReadOnlyList<string?> Identity =>
-        [_service?.ToString() ?? "embedded", _settings.Template, _settings.Kernel, _settings.Python, _settings.RootFilesystem];
+        [Address?.ToString() ?? "embedded", _settings.Template, _settings.Kernel, _settings.Python, _settings.RootFilesystem];
 
     /// <summary>Starts a broker while there is time. What fails here fails again, with a reader, when it is needed.</summary>
     public void PrepareInBackground() => _prepared = Task.Run(async () =>
@@ -81,21 +82,30 @@ internal sealed class RemoteKernels
             // (4) The relay: one file, found again after a restart by its hash.
             waiting("Starting the kernel in the sandbox");
             var relay = await RelayFile.LoadAsync(cancellationToken).ConfigureAwait(false);
-            if (!granted.HandedOver)
+            await relay.PutIntoAsync(sandbox, mayBeThere: granted.HandedOver, cancellationToken).ConfigureAwait(false);
+            if (_settings.PipInstall)
             {
-                await sandbox.Files.WriteAsync(relay.PathIn(Folder), relay.Content, null, cancellationToken).ConfigureAwait(false);
+                await TemplateNeeds.EnsureAsync(sandbox, waiting, cancellationToken).ConfigureAwait(false);
             }
 
             // (5) The kernel. In a sandbox that was handed over the old one is replaced, and its files stay.
-            var attach = new ProcessStart("python3", ["-S", relay.PathIn(Folder), "attach", "--serve", "--dir", Folder + "/relay"]);
+            var attach = new ProcessStart("python3", ["-S", relay.Path, "attach", "--serve", "--dir", Folder + "/relay"]);
             var kernel = new RemoteKernel(claim, events, sandbox, attach, _time, _log);
             try
             {
                 await kernel.StartAsync(new StartKernel(_settings.Kernel, _session), cancellationToken).ConfigureAwait(false);
             }
-            catch
+            catch (Exception e)
             {
+                var advice = e is RemoteUnavailableException { Name: "KernelStartFailed" }
+                    ? await TemplateNeeds.AdviceAsync(sandbox, _service is null ? null : _settings.Template, cancellationToken).ConfigureAwait(false)
+                    : null;
                 await kernel.DisposeAsync().ConfigureAwait(false);
+                if (advice is not null)
+                {
+                    throw new RemoteUnavailableException("KernelStartFailed", $"{e.Message}\n{advice}", e);
+                }
+
                 throw;
             }
 
@@ -146,21 +156,16 @@ internal sealed class RemoteKernels
     internal static string NameOf(string? reason) =>
         string.Concat((reason ?? "sandbox_lost").Split('_', StringSplitOptions.RemoveEmptyEntries).Select(w => char.ToUpperInvariant(w[0]) + w[1..]));
 
-    private static ServiceAddress? RemoteService()
-    {
-        var connection = SandboxConnection.FromEnvironment();
-        return connection.ApiKey is null && connection.ApiUrl is null && connection.SandboxUrl is null && !connection.Debug
-            && Environment.GetEnvironmentVariable("E2B_DOMAIN") is not { Length: > 0 }
-            ? null
-            : new ServiceAddress
-            {
-                ApiKey = connection.ApiKey,
-                ApiUrl = connection.ApiUrl,
-                SandboxUrl = connection.SandboxUrl,
-                Domain = connection.Domain,
-                Debug = connection.Debug,
-            };
-    }
+    private ServiceAddress? Address => _service is null
+        ? null
+        : new ServiceAddress
+        {
+            ApiKey = _service.ApiKey,
+            ApiUrl = _service.ApiUrl,
+            SandboxUrl = _service.SandboxUrl,
+            Domain = _service.Domain,
+            Debug = _service.Debug,
+        };
 
     private BrokerLauncher Launcher(RuntimeDirectory directory) => new(directory, [.. SelfCommand.Get(), "broker"], time: _time);
 
@@ -168,25 +173,22 @@ internal sealed class RemoteKernels
     {
         Key = _claimKey,
         Owner = new ClaimOwner(Environment.ProcessId, _label),
-        Service = _service,
+        Service = Address,
         Template = _settings.Template,
         Limit = _settings.Limit,
+        Wait = _settings.Wait switch
+        {
+            null => null,
+            { Ticks: 0 } => new ClaimWait(ClaimWait.RejectPolicy, null),
+            { } patience => new ClaimWait(ClaimWait.WaitPolicy, patience.TotalSeconds),
+        },
         LifetimeSeconds = (int)_settings.Lifetime.TotalSeconds,
         Python = _service is null ? _settings.Python : null,
     };
 
     private SandboxConnection ConnectionTo(GrantedSandbox granted) => granted.UnixSocket is { } socket
         ? new SandboxConnection { UnixSocket = socket, RequestTimeout = _settings.RequestTimeout, TimeProvider = _time }
-        : new SandboxConnection
-        {
-            ApiKey = _service!.ApiKey,
-            ApiUrl = _service.ApiUrl,
-            SandboxUrl = _service.SandboxUrl,
-            Domain = _service.Domain ?? "e2b.app",
-            Debug = _service.Debug,
-            RequestTimeout = _settings.RequestTimeout,
-            TimeProvider = _time,
-        };
+        : _service! with { RequestTimeout = _settings.RequestTimeout, TimeProvider = _time };
 
     /// <summary>The relay's program, named by its hash, so that a sandbox never runs another version's.</summary>
     private sealed record RelayFile(byte[] Content, string Hash)
@@ -199,6 +201,27 @@ internal sealed class RemoteKernels
             return new RelayFile(content, Convert.ToHexStringLower(SHA256.HashData(content).AsSpan(0, 8)));
         }
 
-        public string PathIn(string folder) => $"{folder}/relay-{Hash}.py";
+        public string Path => $"{Folder}/relay-{Hash}.py";
+
+        /// <summary>Brings it in, once for each sandbox: its name tells its content, its size that all of it arrived.</summary>
+        public async Task PutIntoAsync(Sandbox.Sandbox sandbox, bool mayBeThere, CancellationToken cancellationToken)
+        {
+            if (!mayBeThere || !await IsThereAsync(sandbox, cancellationToken).ConfigureAwait(false))
+            {
+                await sandbox.Files.WriteAsync(Path, Content, null, cancellationToken).ConfigureAwait(false);
+            }
+        }
+
+        private async Task<bool> IsThereAsync(Sandbox.Sandbox sandbox, CancellationToken cancellationToken)
+        {
+            try
+            {
+                return (await sandbox.Files.GetInfoAsync(Path, null, cancellationToken).ConfigureAwait(false)).Size == Content.Length;
+            }
+            catch (SandboxException e) when (e.Reason is SandboxFault.NotFound or SandboxFault.Unsupported)
+            {
+                return false;
+            }
+        }
     }
 }

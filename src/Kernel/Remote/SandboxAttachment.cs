@@ -1,3 +1,4 @@
+using System.Text;
 using InterpreterKernel.Sandbox;
 
 namespace InterpreterKernel.Kernel.Remote;
@@ -12,6 +13,7 @@ internal sealed class SandboxAttachment : IRelayAttachment
     private readonly InputStream _input;
     private readonly IAsyncEnumerator<ProcessOutput> _output;
     private readonly Action<string> _log;
+    private string _lastWords = "";
 
     private SandboxAttachment(SandboxProcess process, InputStream input, Action<string> log)
     {
@@ -47,12 +49,16 @@ internal sealed class SandboxAttachment : IRelayAttachment
                 case ProcessOutput.Stdout(var bytes):
                     return bytes;
                 case ProcessOutput.Stderr(var bytes):
-                    _log("relay: " + System.Text.Encoding.UTF8.GetString(bytes.Span).TrimEnd());
+                    _lastWords = Encoding.UTF8.GetString(bytes.Span).TrimEnd();
+                    _log("relay: " + _lastWords);
                     break;
             }
         }
 
-        return ReadOnlyMemory<byte>.Empty;
+        // What a shell, and so envd, says for a program that is not there or can't be executed.
+        return _process.Result is { ExitCode: 126 or 127 }
+            ? throw new SandboxException(SandboxFault.CommandFailed, $"The relay can't be started in the sandbox, because there is no usable python3 ({_lastWords}). Use a template that has it, such as code-interpreter-v1 (setting template).")
+            : ReadOnlyMemory<byte>.Empty;
     }
 
     /// <inheritdoc/>

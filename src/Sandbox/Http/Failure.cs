@@ -175,7 +175,8 @@ internal static class Failure
             ServiceMessage = said,
         };
 
-    public static SandboxException Unreachable(string message, Exception? inner = null) => new(SandboxFault.Unreachable, message, inner);
+    public static SandboxException Unreachable(string message, Exception? inner = null) =>
+        new(SandboxFault.Unreachable, message, inner) { NeverSent = inner is not null && NeverSent(inner) };
 
     public static string Seconds(TimeSpan time) =>
         time == Timeout.InfiniteTimeSpan ? "no limit" : string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{time.TotalSeconds:0.###} s");

@@ -11,7 +11,18 @@ internal sealed class OutputText(int limit, Action<string>? callback)
 
     public bool Truncated { get; private set; }
 
-    public void Add(ReadOnlySpan<byte> data) => Decode(data, flush: false);
+    public void Add(ReadOnlySpan<byte> data)
+    {
+        var room = Math.Min(data.Length, limit - _bytes);
+        Decode(data[..room], flush: false);
+        if (room < data.Length)
+        {
+            Truncated = true;
+            Decode(data[room..], flush: false);
+        }
+
+        _bytes += room;
+    }
 
     /// <summary>All that is kept. A character that was never finished shows as a replacement character.</summary>
     public string Finish()
@@ -29,15 +40,9 @@ internal sealed class OutputText(int limit, Action<string>? callback)
             return;
         }
 
-        if (_bytes <= limit - data.Length)
+        if (!Truncated)
         {
-            _bytes += data.Length;
             _kept.Append(characters, 0, count);
-        }
-        else
-        {
-            _bytes = limit;
-            Truncated = true;
         }
 
         callback?.Invoke(new string(characters, 0, count));

@@ -58,7 +58,7 @@ internal static class SandboxCreation
         {
             throw new SandboxRequestTimeoutException($"{e.Message} {await RemoveAsync(api, mark, CancellationToken.None)}", e.Timeout, e.InnerException);
         }
-        catch (SandboxException e) when (e.Reason == SandboxFault.Unreachable && e.InnerException is { } cause && !Failure.NeverSent(cause))
+        catch (SandboxException e) when (e is { Reason: SandboxFault.Unreachable, NeverSent: false, InnerException: { } cause })
         {
             if (await FindAsync(api, mark, clock, s_looks.Length) is { } found)
             {

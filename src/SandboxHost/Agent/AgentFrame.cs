@@ -18,6 +18,11 @@ internal static class AgentFrame
     internal const byte Spawn = 1;
     internal const byte Signal = 2;
     internal const byte Task = 3;
+    internal const byte Socket = 4;
+    internal const byte Disk = 5;
+
+    internal const byte Terminal = 10;
+    internal const byte Resize = 11;
 
     internal const byte Ready = 1;
     internal const byte Started = 2;

@@ -36,6 +36,18 @@ internal sealed class AgentLink : IDisposable
     internal Task<AgentChild> StartAsync(string cwd, IReadOnlyList<string> arguments, IEnumerable<string> environment, IReadOnlyList<SafeFileHandle> descriptors) =>
         RequestAsync(AgentFrame.Spawn, [cwd, arguments.Count.ToString(CultureInfo.InvariantCulture), .. arguments, .. environment], descriptors);
 
+    /// <summary>Starts a program at a terminal of its own; the descriptors are a pipe with what is typed, and one for what is shown.</summary>
+    /// <inheritdoc cref="StartAsync"/>
+    internal Task<AgentChild> StartAtTerminalAsync(
+        TerminalSize size, string cwd, IReadOnlyList<string> arguments, IEnumerable<string> environment, IReadOnlyList<SafeFileHandle> descriptors) =>
+        RequestAsync(
+            AgentFrame.Terminal,
+            [.. size.Fields, cwd, arguments.Count.ToString(CultureInfo.InvariantCulture), .. arguments, .. environment],
+            descriptors);
+
+    /// <summary>Changes the size of a program's terminal.</summary>
+    internal Task ResizeAsync(AgentChild child, TerminalSize size) => SendAsync(AgentFrame.Encode(AgentFrame.Resize, 0, child.Request, size.Fields), []);
+
     /// <summary>Starts a file task; the last descriptor takes its answer.</summary>
     /// <inheritdoc cref="StartAsync"/>
     internal Task<AgentChild> StartTaskAsync(IReadOnlyList<string> nameAndArguments, IReadOnlyList<SafeFileHandle> descriptors) =>
@@ -44,6 +56,14 @@ internal sealed class AgentLink : IDisposable
     /// <summary>Sends a signal to that process alone. To one that has ended it does nothing.</summary>
     internal Task SignalAsync(AgentChild child, int signal) =>
         SendAsync(AgentFrame.Encode(AgentFrame.Signal, 0, child.Request, [signal.ToString(CultureInfo.InvariantCulture)]), []);
+
+    /// <summary>Asks for a TCP socket of the sandbox's network; it comes through the given end of a unix socket, or that end is closed.</summary>
+    internal Task AskSocketAsync(bool version6, SafeFileHandle way) =>
+        SendAsync(AgentFrame.Encode(AgentFrame.Socket, 1, Interlocked.Increment(ref _lastRequest), [version6 ? "6" : "4"]), [way]);
+
+    /// <summary>Asks how full the home is: two numbers of 8 bytes, big-endian, used and total, come through the given end of a pipe.</summary>
+    internal Task AskDiskAsync(SafeFileHandle answer) =>
+        SendAsync(AgentFrame.Encode(AgentFrame.Disk, 1, Interlocked.Increment(ref _lastRequest), []), [answer]);
 
     private async Task<AgentChild> RequestAsync(byte kind, IReadOnlyList<string> fields, IReadOnlyList<SafeFileHandle> descriptors)
     {
@@ -168,6 +188,12 @@ internal sealed class AgentLink : IDisposable
             _children.TryRemove(request, out _);
         }
     }
+}
+
+/// <summary>How many characters a terminal shows.</summary>
+internal readonly record struct TerminalSize(uint Rows, uint Columns)
+{
+    internal IReadOnlyList<string> Fields => [Rows.ToString(CultureInfo.InvariantCulture), Columns.ToString(CultureInfo.InvariantCulture)];
 }
 
 /// <summary>The agent's greeting.</summary>

@@ -6,7 +6,7 @@ namespace InterpreterKernel.SandboxHost.Agent;
 
 /// <summary>
 /// The host's end of the socket to a sandbox's agent: bytes both ways, descriptors outwards only. It never receives
-/// descriptors, so a sandbox can't hand one in.
+/// descriptors, so a sandbox can't hand one in here; <see cref="Ports.PassedSocket"/> is the one place where it can.
 /// </summary>
 internal sealed class AgentSocket : IDisposable
 {

@@ -4,8 +4,8 @@ One unix socket, descriptor 3, is the only tie to the host. When it ends, so doe
 then kills everything in the process-id namespace: a host that dies takes its sandboxes along.
 
 Frames, both ways:   u32 length of the rest | u8 kind | u8 descriptors | u32 id | fields, each u32 length + bytes
-The descriptors (ends of pipes that the host made) travel beside the frame by SCM_RIGHTS. The host never gets a
-descriptor back and never opens a file of the sandbox: whatever touches the sandbox's files runs in here.
+The descriptors (ends of pipes that the host made) travel beside the frame by SCM_RIGHTS. The host gets none back but
+sockets it asked for, and never opens a file of the sandbox: whatever touches the sandbox's files runs in here.
 
 Start-up counts (every sandbox waits for it), so only C modules are imported: `socket`, `signal` and `json`
 would pull in `enum` and `re`.
@@ -19,7 +19,7 @@ import _signal
 import _socket
 
 # From the host.
-SPAWN, SIGNAL, TASK = 1, 2, 3
+SPAWN, SIGNAL, TASK, SOCKET, DISK, TERMINAL, RESIZE = 1, 2, 3, 4, 5, 10, 11
 # To the host.
 READY, STARTED, FAILED, EXITED = 1, 2, 3, 4
 
@@ -28,7 +28,7 @@ HEADER = 10
 MAX_FRAME = 8 * 1024 * 1024
 MSG_CMSG_CLOEXEC = 0x40000000
 PR_SET_DUMPABLE = 4
-COPY = 256 * 1024
+TASKS_DIRECTORY = "/etc/sandbox-agent"
 
 
 def dumpable_switch():
@@ -59,12 +59,6 @@ def unpack(body):
     return fields
 
 
-def write_all(fd, data):
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 class Agent:
     def __init__(self):
         self.control = _socket.socket(fileno=CONTROL_FD)
@@ -72,6 +66,8 @@ class Agent:
         self.set_dumpable = dumpable_switch()
         self.running = {}  # pid -> request id
         self.pids = {}  # request id -> pid
+        self.terminals = {}  # request id -> terminal of the program
+        self.carriers = {}  # pid of who carries its bytes -> request id
         self.received = bytearray()
         self.descriptors = []
 
@@ -144,10 +140,28 @@ class Agent:
                     pass  # it ended this very moment; its exit is on the way
         elif kind == SPAWN:
             self.spawn(request, fields, descriptors)
+        elif kind == TERMINAL:
+            self.spawn(request, fields[2:], descriptors, size=fields[:2])
+        elif kind == RESIZE:
+            self.resize(request, fields)
         elif kind == TASK:
-            self.fork(request, lambda: run_task(fields, descriptors))
+            # Imported by the first task: the start of a sandbox does not wait for it.
+            from tasks import run
 
-    def spawn(self, request, fields, descriptors):
+            def task():
+                close_all_but(*descriptors)
+                run(fields, descriptors)
+
+            self.fork(request, task)
+        elif kind == SOCKET:
+            give_socket(fields, descriptors)
+        elif kind == DISK:
+            # As with the stat in spawn, nothing in here can make this block; nor can so few bytes in a fresh pipe.
+            disk = os.statvfs(b"/home/user")
+            used, total = (disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_blocks * disk.f_frsize
+            os.write(descriptors[0], used.to_bytes(8, "big") + total.to_bytes(8, "big"))
+
+    def spawn(self, request, fields, descriptors, size=None):
         cwd, count = fields[0], int(fields[1])
         arguments = fields[2 : 2 + count]
         environment = {}
@@ -166,7 +180,57 @@ class Agent:
             reason = b"permission denied" if os.path.isdir(cwd) else b"not a directory"
             self.send(FAILED, request, b"cwd", b"fork/exec " + arguments[0] + b": " + reason)
             return
-        self.fork(request, lambda: self.become(cwd, arguments, environment, descriptors))
+        if size is None:
+            self.fork(request, lambda: self.become(cwd, arguments, environment, descriptors))
+            return
+        try:
+            line = self.open_terminal(request, size, descriptors)
+        except OSError as e:
+            self.send(FAILED, request, b"fork", os.strerror(e.errno).encode())
+            return
+
+        def lead():
+            from terminal import lead_session
+
+            lead_session(line)
+            self.become(cwd, arguments, environment, [line, line, line])
+
+        # Should this fork fail, the carrier finds nobody at the line and ends.
+        self.fork(request, lead)
+        os.close(line)
+
+    def open_terminal(self, request, size, descriptors):
+        """Makes a terminal and starts the process that carries its bytes. Gives the program's end, the line."""
+        from terminal import carry, set_size
+
+        terminal, line = os.openpty()
+        try:
+            set_size(terminal, *size)
+            pid = os.fork()
+        except OSError:
+            os.close(terminal)
+            os.close(line)
+            raise
+        if pid == 0:
+            try:
+                _signal.set_wakeup_fd(-1)
+                close_all_but(terminal, *descriptors)
+                carry(terminal, *descriptors)
+            finally:
+                os._exit(0)
+        self.terminals[request] = terminal
+        self.carriers[pid] = request
+        return line
+
+    def resize(self, request, size):
+        from terminal import set_size
+
+        terminal = self.terminals.get(request)
+        if terminal is not None:
+            try:
+                set_size(terminal, *size)
+            except OSError:
+                pass  # it hung up this very moment
 
     def fork(self, request, child):
         try:
@@ -221,10 +285,39 @@ class Agent:
                 return
             if pid == 0:
                 return
+            if pid in self.carriers:
+                os.close(self.terminals.pop(self.carriers.pop(pid)))
+                continue
             request = self.running.pop(pid, None)
             if request is not None:
                 del self.pids[request]
                 self.send(EXITED, request, str(status).encode())
+
+
+def close_all_but(*descriptors):
+    """Ends of other programs' pipes may be waiting their turn in the agent; a copy kept in a child would delay their end."""
+    kept = sorted(descriptors)
+    for low, high in zip([2] + kept, kept + [1 << 16]):
+        os.closerange(low + 1, high)
+
+
+def give_socket(fields, descriptors):
+    """Sends a TCP socket of this network, not connected yet, through the unix socket that came along.
+
+    The host connects it to a server in here. It goes that way, and not through the control socket, so that the host
+    takes a descriptor only where it waits for one. On failure nothing is sent: the host sees the end of the file.
+    """
+    family = _socket.AF_INET6 if fields[0] == b"6" else _socket.AF_INET
+    way = _socket.socket(fileno=descriptors[0])
+    try:
+        made = _socket.socket(family, _socket.SOCK_STREAM)
+        number = made.fileno().to_bytes(4, sys.byteorder)
+        way.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, number)], _socket.MSG_DONTWAIT)
+        made.close()
+    except OSError:
+        return
+    finally:
+        way.detach()
 
 
 def execute(arguments, environment):
@@ -245,105 +338,8 @@ def execute(arguments, environment):
     return error
 
 
-def run_task(fields, descriptors):
-    """In a child: one file task. Its answer goes to the last descriptor: u8 0 and the result, or u8 1, u32 errno, text."""
-    name, arguments, out = fields[0], fields[1:], descriptors[-1]
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-    # Ends of other programs' pipes may be waiting their turn in the agent; a copy kept here would delay their end.
-    for fd in range(3, 64 + max(descriptors)):
-        if fd not in descriptors:
-            try:
-                os.close(fd)
-            except OSError:
-                pass  # it was not open
-    try:
-        if name == b"read":
-            read_file(out, *arguments)
-        elif name == b"write":
-            write_file(descriptors[0], out, *arguments)
-        else:
-            raise OSError(38, "unknown task")
-    except OSError as e:
-        text = e.strerror or str(e)
-        write_all(out, b"\x01" + (e.errno or 5).to_bytes(4, "big") + text.encode())
-    os._exit(0)
-
-
-def refuse_irregular(mode):
-    kind = mode & 0o170000
-    if kind == 0o040000:
-        raise OSError(21, "it is a directory")
-    if kind != 0o100000:
-        raise OSError(22, "it is not a regular file")
-
-
-def read_file(out, path):
-    # O_NONBLOCK: a FIFO without a writer must not hold the task.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    status = os.fstat(fd)
-    refuse_irregular(status.st_mode)
-    write_all(out, b"\x00" + status.st_size.to_bytes(8, "big"))
-    at = 0
-    while at < status.st_size:
-        sent = os.sendfile(out, fd, at, min(status.st_size - at, 1 << 30))
-        if sent == 0:
-            return  # truncated meanwhile; the reader sees that bytes are missing
-        at += sent
-
-
-def write_file(source, out, path):
-    """Writes beside the file and renames at the end, so that a cut-off upload leaves the old content.
-
-    The source is cut in pieces, u32 length + bytes; a piece of length 0 ends it. End of file without one: given up.
-    """
-    path = os.path.realpath(path)
-    directory, name = os.path.split(path)
-    try:
-        mode = os.stat(path).st_mode
-        refuse_irregular(mode)
-        if not os.access(path, os.W_OK):
-            raise OSError(13, "permission denied")
-    except FileNotFoundError:
-        mode = None
-        os.makedirs(directory, 0o755, exist_ok=True)
-    temporary = os.path.join(directory, b".ik-" + name[:200] + b"." + os.urandom(6).hex().encode())
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        if mode is not None:
-            os.fchmod(fd, mode & 0o7777)
-        if not copy_pieces(source, fd):
-            raise OSError(125, "the upload was given up")
-        os.rename(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
-    write_all(out, b"\x00" + path)
-
-
-def copy_pieces(source, target):
-    left = read_length(source)
-    while left:
-        data = os.read(source, min(left, COPY))
-        if not data:
-            return False
-        write_all(target, data)
-        left -= len(data)
-        if left == 0:
-            left = read_length(source)
-    return left == 0
-
-
-def read_length(source):
-    """The length of the next piece; None at the end of the file."""
-    header = b""
-    while len(header) < 4:
-        data = os.read(source, 4 - len(header))
-        if not data:
-            return None
-        header += data
-    return int.from_bytes(header, "big")
-
-
 if __name__ == "__main__":
+    # An isolated interpreter has no directory of its own to import from.
+    sys.path.insert(0, TASKS_DIRECTORY)
     Agent().serve()
     os._exit(0)

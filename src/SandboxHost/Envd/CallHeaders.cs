@@ -35,10 +35,7 @@ internal static class CallHeaders
             ? TimeSpan.FromSeconds(Math.Min(seconds, 24 * 3600))
             : DefaultKeepAlive;
 
-    /// <summary>
-    /// The user a process shall run as, from HTTP Basic with an empty password; null when none is named. The only one
-    /// there is, is <c>user</c>.
-    /// </summary>
+    /// <summary>The user that is named, by HTTP Basic with an empty password; null when none is.</summary>
     internal static string? User(IHeaderDictionary headers)
     {
         var header = headers.Authorization.ToString();
@@ -52,4 +49,26 @@ internal static class CallHeaders
             ? Encoding.UTF8.GetString(bytes, 0, count).Split(':')[0]
             : "";
     }
+
+    /// <summary>
+    /// Every sandbox has one user, <c>user</c>. E2B's have <c>root</c> as well, and programs ask for it to install packages
+    /// and the like. Here that could only be a name: no process of a sandbox has any privilege, and the system is read-only.
+    /// To run such a program as <c>user</c> all the same would make it fail later and in worse words, so it is told at once.
+    /// </summary>
+    /// <exception cref="ConnectException">Another user was named.</exception>
+    internal static void RefuseStrangers(string? user)
+    {
+        if (Stranger(user) is { } refusal)
+        {
+            throw new ConnectException(ConnectCode.Unauthenticated, refusal);
+        }
+    }
+
+    /// <summary>Why that user is refused; null when it is not.</summary>
+    internal static string? Stranger(string? user) => user switch
+    {
+        null or "user" => null,
+        "root" => "invalid username: 'root' (sandboxes of this host have one user, 'user', and no privileges)",
+        _ => $"invalid username: '{user}'",
+    };
 }

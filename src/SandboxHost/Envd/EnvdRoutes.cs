@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
 using InterpreterKernel.SandboxHost.Http;
 using InterpreterKernel.SandboxHost.Sandboxes;
 using Microsoft.AspNetCore.Http;
@@ -7,27 +5,16 @@ using Microsoft.AspNetCore.Http;
 namespace InterpreterKernel.SandboxHost.Envd;
 
 /// <summary>What envd, the daemon of an E2B sandbox, answers on port 49983. Every sandbox here is secured by its token.</summary>
-internal sealed class EnvdRoutes(SandboxRegistry registry)
+internal sealed class EnvdRoutes(SandboxRegistry registry, SandboxResources resources)
 {
     internal const int Port = 49983;
 
     private readonly ProcessRoutes _processes = new(registry.Time);
+    private readonly FilesystemRoutes _filesystem = new(registry.Time);
     private readonly FileRoutes _files = new();
 
-    internal async Task HandleAsync(HttpContext context, string id, int port)
+    internal async Task HandleAsync(HttpContext context, LocalSandbox sandbox)
     {
-        if (registry.Find(id) is not { } sandbox)
-        {
-            await Answers.SandboxNotFoundAsync(context, id);
-            return;
-        }
-
-        if (port != Port)
-        {
-            await Answers.PortClosedAsync(context, id, port);
-            return;
-        }
-
         var path = context.Request.Path.Value ?? "";
         if (path == "/health" && context.Request.Method == "GET")
         {
@@ -35,25 +22,37 @@ internal sealed class EnvdRoutes(SandboxRegistry registry)
             return;
         }
 
-        if (!TokenIsRight(context.Request, sandbox))
+        // The one route that takes a signature instead of the token.
+        var refusal = path == "/files" ? EnvdAccess.RefuseFiles(context.Request, sandbox)
+            : EnvdAccess.HasToken(context.Request, sandbox) ? null
+            : "unauthorized access, please provide a valid access token or method signing if supported";
+        if (refusal is not null)
         {
-            await Answers.ErrorAsync(context, 401, "unauthorized access, please provide a valid access token or method signing if supported");
+            await Answers.ErrorAsync(context, 401, refusal);
             return;
         }
 
-        // Whatever is open on the sandbox when it is killed ends at once, by a cut connection as with a real one.
-        await using var cut = sandbox.Gone.Register(static state => ((HttpContext)state!).Abort(), context);
         await (path switch
         {
             "/files" => _files.HandleAsync(context, sandbox),
+            "/files/compose" => FileRoutes.ComposeAsync(context, sandbox),
             "/envs" => Answers.JsonAsync(context, 200, new Dictionary<string, string>(sandbox.Request.EnvVars), HostJson.Default.DictionaryStringString),
+            "/metrics" => MetricsAsync(context, sandbox),
             _ when path.StartsWith(ProcessRoutes.Prefix, StringComparison.Ordinal) => _processes.HandleAsync(context, sandbox, path[ProcessRoutes.Prefix.Length..]),
+            _ when path.StartsWith(FilesystemRoutes.Prefix, StringComparison.Ordinal) => _filesystem.HandleAsync(context, sandbox, path[FilesystemRoutes.Prefix.Length..]),
             _ => Answers.ErrorAsync(context, 404, $"no route for {context.Request.Method} {path}"),
         });
     }
 
-    private static bool TokenIsRight(HttpRequest request, LocalSandbox sandbox) =>
-        CryptographicOperations.FixedTimeEquals(
-            Encoding.UTF8.GetBytes(request.Headers["X-Access-Token"].ToString()),
-            Encoding.UTF8.GetBytes(sandbox.AccessToken));
+    private async Task MetricsAsync(HttpContext context, LocalSandbox sandbox)
+    {
+        if (await sandbox.Metrics.ReadAsync() is [.., var last])
+        {
+            await Answers.JsonAsync(context, 200, EnvdMetrics.From(last, resources), HostJson.Default.EnvdMetrics);
+        }
+        else
+        {
+            await Answers.ErrorAsync(context, 500, "there are no metrics of this sandbox yet");
+        }
+    }
 }

@@ -10,11 +10,14 @@ namespace InterpreterKernel.SandboxHost.Envd;
 
 /// <summary>
 /// The answer of Start or Connect: one envelope for each event, then the end-of-stream envelope. StartResponse and
-/// ConnectResponse have the same wire form (field 1 is the event), so one serves for both.
+/// ConnectResponse have the same wire form (field 1 is the event), so one serves for both. Other streams write whole messages.
 /// </summary>
 internal sealed class EventStream(HttpResponse response, ConnectCodec codec)
 {
-    private static readonly byte[][] s_jsonPrefix = ["{\"event\":{\"data\":{\"stdout\":\""u8.ToArray(), "{\"event\":{\"data\":{\"stderr\":\""u8.ToArray()];
+    private static readonly byte[][] s_jsonPrefix =
+    [
+        "{\"event\":{\"data\":{\"stdout\":\""u8.ToArray(), "{\"event\":{\"data\":{\"stderr\":\""u8.ToArray(), "{\"event\":{\"data\":{\"pty\":\""u8.ToArray(),
+    ];
 
     private static ReadOnlySpan<byte> JsonSuffix => "\"}}}"u8;
 
@@ -67,9 +70,12 @@ internal sealed class EventStream(HttpResponse response, ConnectCodec codec)
         }
 
         var bytes = UnsafeByteOperations.UnsafeWrap(output.Data);
-        var data = output.Kind == OutputKind.Stdout
-            ? new ProcessEvent.Types.DataEvent { Stdout = bytes }
-            : new ProcessEvent.Types.DataEvent { Stderr = bytes };
+        var data = output.Kind switch
+        {
+            OutputKind.Stdout => new ProcessEvent.Types.DataEvent { Stdout = bytes },
+            OutputKind.Stderr => new ProcessEvent.Types.DataEvent { Stderr = bytes },
+            _ => new ProcessEvent.Types.DataEvent { Pty = bytes },
+        };
         var message = new StartResponse { Event = new ProcessEvent { Data = data } };
         Envelope.WriteHeader(response.BodyWriter, 0, message.CalculateSize());
         message.WriteTo(response.BodyWriter);

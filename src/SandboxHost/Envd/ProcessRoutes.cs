@@ -18,93 +18,44 @@ internal sealed class ProcessRoutes(TimeProvider time)
 
     internal Task HandleAsync(HttpContext context, LocalSandbox sandbox, string method) => method switch
     {
-        "Start" => StreamAsync(context, sandbox, StartAsync),
-        "Connect" => StreamAsync(context, sandbox, ConnectAsync),
-        "StreamInput" => StreamAsync(context, sandbox, StreamInputAsync),
-        "List" => UnaryAsync(context, ListRequest.Parser, _ => Task.FromResult<IMessage>(List(sandbox))),
-        "SendInput" => UnaryAsync(context, SendInputRequest.Parser, async request =>
+        "Start" => ConnectCalls.StreamAsync(context, (body, stream) => StartAsync(context, sandbox, body, stream)),
+        "Connect" => ConnectCalls.StreamAsync(context, (body, stream) => ConnectAsync(context, sandbox, body, stream)),
+        "StreamInput" => ConnectCalls.StreamAsync(context, (body, stream) => StreamInputAsync(context, sandbox, body, stream)),
+        "List" => ConnectCalls.UnaryAsync(context, ListRequest.Parser, _ => Task.FromResult<IMessage>(List(sandbox))),
+        "SendInput" => ConnectCalls.UnaryAsync(context, SendInputRequest.Parser, async request =>
         {
             await InputAsync(Select(sandbox, request.Process), request.Input);
             return new SendInputResponse();
         }),
-        "SendSignal" => UnaryAsync(context, SendSignalRequest.Parser, async request =>
+        "SendSignal" => ConnectCalls.UnaryAsync(context, SendSignalRequest.Parser, async request =>
         {
             await SignalAsync(Select(sandbox, request.Process), request.Signal);
             return new SendSignalResponse();
         }),
-        "CloseStdin" => UnaryAsync(context, CloseStdinRequest.Parser, async request =>
+        "CloseStdin" => ConnectCalls.UnaryAsync(context, CloseStdinRequest.Parser, async request =>
         {
-            await Select(sandbox, request.Process).CloseInputAsync();
+            var process = Select(sandbox, request.Process);
+            if (process.Request.Terminal is not null)
+            {
+                throw new ConnectException(ConnectCode.Unknown, "error closing stdin: tty assigned to process, send the end-of-file character (4) instead");
+            }
+
+            await process.CloseInputAsync();
             return new CloseStdinResponse();
         }),
-        "Update" => UnaryAsync(context, UpdateRequest.Parser, request =>
+        "Update" => ConnectCalls.UnaryAsync(context, UpdateRequest.Parser, async request =>
         {
-            Select(sandbox, request.Process);
-            return request.Pty is null
-                ? Task.FromResult<IMessage>(new UpdateResponse())
-                : throw new ConnectException(ConnectCode.Internal, "error resizing tty: tty not assigned to process");
+            await ResizeAsync(Select(sandbox, request.Process), request.Pty);
+            return new UpdateResponse();
         }),
-        _ => NotFoundAsync(context),
+        _ => ConnectCalls.NotFoundAsync(context),
     };
-
-    private static async Task UnaryAsync<T>(HttpContext context, MessageParser<T> parser, Func<T, Task<IMessage>> call)
-        where T : IMessage<T>, new()
-    {
-        if (await CodecAsync(context, streaming: false) is not { } codec)
-        {
-            return;
-        }
-
-        try
-        {
-            var request = await new ConnectRequestBody(context.Request, codec).ReadUnaryAsync(parser, context.RequestAborted);
-            var answer = codec.Format(await call(request));
-            context.Response.ContentType = "application/" + codec.Name;
-            context.Response.ContentLength = answer.Length;
-            await context.Response.Body.WriteAsync(answer, context.RequestAborted);
-        }
-        catch (ConnectException e)
-        {
-            var body = e.Error.ToJson();
-            context.Response.StatusCode = e.Error.HttpStatus;
-            context.Response.ContentType = "application/json";
-            context.Response.ContentLength = body.Length;
-            await context.Response.Body.WriteAsync(body, context.RequestAborted);
-        }
-    }
-
-    private static async Task StreamAsync(
-        HttpContext context, LocalSandbox sandbox, Func<HttpContext, LocalSandbox, ConnectRequestBody, EventStream, Task> call)
-    {
-        if (await CodecAsync(context, streaming: true) is not { } codec)
-        {
-            return;
-        }
-
-        var stream = new EventStream(context.Response, codec);
-        ConnectError? error = null;
-        try
-        {
-            await call(context, sandbox, new ConnectRequestBody(context.Request, codec), stream);
-        }
-        catch (ConnectException e)
-        {
-            error = e.Error;
-        }
-
-        await stream.EndAsync(error, context.RequestAborted);
-    }
 
     private async Task StartAsync(HttpContext context, LocalSandbox sandbox, ConnectRequestBody body, EventStream stream)
     {
         var timeout = CallHeaders.Timeout(context.Request.Headers);
         var request = await body.ReadEnvelopeAsync(StartRequest.Parser, context.RequestAborted)
             ?? throw new ConnectException(ConnectCode.InvalidArgument, "the request has no message");
-        if (request.Pty is not null)
-        {
-            throw new ConnectException(ConnectCode.Unimplemented, "this host has no pseudo-terminals yet");
-        }
-
         var (process, subscription) = await StartRequests.StartAsync(sandbox, request, CallHeaders.User(context.Request.Headers));
         using (subscription)
         {
@@ -249,26 +200,33 @@ internal sealed class ProcessRoutes(TimeProvider time)
 
     private static async Task InputAsync(LocalProcess process, ProcessInput? input)
     {
-        switch (input?.InputCase ?? ProcessInput.InputOneofCase.None)
+        var atTerminal = process.Request.Terminal is not null;
+        var (data, target, fault) = input?.InputCase switch
         {
-            case ProcessInput.InputOneofCase.Stdin:
-                try
-                {
-                    // Not cancelled when the caller leaves: half of an input would be worse than a late one.
-                    await process.WriteInputAsync(input!.Stdin.Memory);
-                }
-                catch (IOException e)
-                {
-                    throw new ConnectException(ConnectCode.Internal, "error writing to stdin: " + e.Message);
-                }
+            ProcessInput.InputOneofCase.Stdin => (input.Stdin, "stdin", atTerminal ? "tty assigned to process, input must go to it" : null),
+            ProcessInput.InputOneofCase.Pty => (input.Pty, "tty", atTerminal ? null : "tty not assigned to process"),
+            _ => throw new ConnectException(ConnectCode.Unimplemented, "invalid input type"),
+        };
+        if (fault is not null)
+        {
+            throw new ConnectException(ConnectCode.Internal, $"error writing to {target}: {fault}");
+        }
 
-                break;
-            case ProcessInput.InputOneofCase.Pty:
-                throw new ConnectException(ConnectCode.Internal, "error writing to tty: tty not assigned to process");
-            default:
-                throw new ConnectException(ConnectCode.Unimplemented, "invalid input type");
+        try
+        {
+            // Not cancelled when the caller leaves: half of an input would be worse than a late one.
+            await process.WriteInputAsync(data.Memory);
+        }
+        catch (IOException e)
+        {
+            throw new ConnectException(ConnectCode.Internal, $"error writing to {target}: {e.Message}");
         }
     }
+
+    private static Task ResizeAsync(LocalProcess process, PTY? terminal) =>
+        terminal is null ? Task.CompletedTask
+        : process.Request.Terminal is null ? throw new ConnectException(ConnectCode.Internal, "error resizing tty: tty not assigned to process")
+        : process.ResizeAsync(StartRequests.Size(terminal));
 
     private static async Task SignalAsync(LocalProcess process, Signal signal)
     {
@@ -311,31 +269,4 @@ internal sealed class ProcessRoutes(TimeProvider time)
     private static ConnectException NotFound(string message) => new(ConnectCode.NotFound, message);
 
     private static ConnectException DeadlineExceeded() => new(ConnectCode.DeadlineExceeded, "context deadline exceeded");
-
-    private static async Task<ConnectCodec?> CodecAsync(HttpContext context, bool streaming)
-    {
-        if (context.Request.Method != "POST")
-        {
-            context.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
-            context.Response.Headers.Allow = "POST";
-            return null;
-        }
-
-        if (ConnectCodec.For(context.Request.ContentType, streaming) is { } codec)
-        {
-            return codec;
-        }
-
-        context.Response.StatusCode = StatusCodes.Status415UnsupportedMediaType;
-        context.Response.Headers["Accept-Post"] = streaming ? "application/connect+json, application/connect+proto" : "application/json, application/proto";
-        await context.Response.CompleteAsync();
-        return null;
-    }
-
-    private static async Task NotFoundAsync(HttpContext context)
-    {
-        context.Response.StatusCode = StatusCodes.Status404NotFound;
-        context.Response.ContentType = "text/plain; charset=utf-8";
-        await context.Response.WriteAsync("404 page not found\n", context.RequestAborted);
-    }
 }

@@ -25,7 +25,8 @@ internal static class StartRequests
                 config.Envs,
                 config.HasCwd && config.Cwd.Length > 0 ? config.Cwd : null,
                 !request.HasStdin || request.Stdin,
-                request.HasTag ? request.Tag : null);
+                request.HasTag ? request.Tag : null,
+                request.Pty is null ? null : Size(request.Pty));
         }
         catch (AgentRefusedException e)
         {
@@ -34,13 +35,12 @@ internal static class StartRequests
         }
     }
 
+    /// <summary>What is left out is 0, as envd passes it on.</summary>
+    internal static TerminalSize Size(PTY terminal) => new(terminal.Size?.Rows ?? 0, terminal.Size?.Cols ?? 0);
+
     private static void Check(ProcessConfig config, string? user)
     {
-        if (user is not (null or "user"))
-        {
-            throw new ConnectException(ConnectCode.Unauthenticated, $"invalid username: '{user}'");
-        }
-
+        CallHeaders.RefuseStrangers(user);
         var total = 0;
         foreach (var text in config.Args.Append(config.Cmd).Append(config.Cwd).Concat(config.Envs.Select(e => e.Key + "=" + e.Value)))
         {

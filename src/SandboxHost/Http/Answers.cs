@@ -28,11 +28,15 @@ internal static class Answers
         return Task.CompletedTask;
     }
 
+    /// <summary>An error of the edge.</summary>
+    internal static Task EdgeErrorAsync(HttpContext context, string id, int status, string message, int? port) =>
+        JsonAsync(context, status, new EdgeError(id, message, status, port), HostJson.Default.EdgeError);
+
     /// <summary>What E2B's edge says for a sandbox that is not there (any more).</summary>
     internal static Task SandboxNotFoundAsync(HttpContext context, string id) =>
-        JsonAsync(context, StatusCodes.Status502BadGateway, new EdgeError(id, "The sandbox was not found", 502, null), HostJson.Default.EdgeError);
+        EdgeErrorAsync(context, id, StatusCodes.Status502BadGateway, "The sandbox was not found", null);
 
     /// <summary>What E2B's edge says when nothing listens on a port.</summary>
     internal static Task PortClosedAsync(HttpContext context, string id, int port) =>
-        JsonAsync(context, StatusCodes.Status502BadGateway, new EdgeError(id, "The sandbox is running but port is not open", 502, port), HostJson.Default.EdgeError);
+        EdgeErrorAsync(context, id, StatusCodes.Status502BadGateway, "The sandbox is running but port is not open", port);
 }

@@ -38,6 +38,9 @@ internal sealed class HostServer : IAsyncDisposable
         kestrel.Limits.MinRequestBodyDataRate = null;
         kestrel.Limits.MinResponseDataRate = null;
         kestrel.Limits.MaxConcurrentConnections = 4096;
+
+        // What a server inside a sandbox says goes out as it came, whatever its bytes.
+        kestrel.ResponseHeaderEncodingSelector = static _ => System.Text.Encoding.Latin1;
         kestrel.ApplicationServices = NoServices.Instance;
         if (options.UnixSocket is { } socket)
         {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using InterpreterKernel.SandboxHost.Envd;
 using InterpreterKernel.SandboxHost.Rest;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
@@ -11,7 +10,7 @@ namespace InterpreterKernel.SandboxHost.Http;
 /// One listener for both planes. A request is meant for a sandbox when it carries E2B's routing headers, or when its
 /// host name begins with <c>PORT-ID.</c>; all others are for the control plane.
 /// </summary>
-internal sealed class Router(SandboxRoutes control, EnvdRoutes envd, ILogger logger)
+internal sealed class Router(SandboxRoutes control, Edge edge, ILogger logger)
 {
     internal async Task HandleAsync(HttpContext context)
     {
@@ -19,7 +18,11 @@ internal sealed class Router(SandboxRoutes control, EnvdRoutes envd, ILogger log
         {
             if (Target(context.Request) is (var id, var port))
             {
-                await envd.HandleAsync(context, id, port);
+                await edge.HandleAsync(context, id, port);
+            }
+            else if (context.Request.Path == "/files" && context.Request.Query.ContainsKey("signature"))
+            {
+                await edge.HandleSignedAsync(context);
             }
             else
             {
@@ -52,14 +55,17 @@ internal sealed class Router(SandboxRoutes control, EnvdRoutes envd, ILogger log
 
     private static (string Id, int Port)? Target(HttpRequest request)
     {
-        if (request.Headers["E2b-Sandbox-Id"].ToString() is { Length: > 0 } id)
+        // A host name that names a sandbox is decisive: what is served under it must not be led elsewhere by a header.
+        var host = request.Host.Host;
+        if (host.Contains('.') && host.Split('.')[0].Split('-') is [var first, var name] && Number(first) is { } number)
         {
-            return (id, int.TryParse(request.Headers["E2b-Sandbox-Port"].ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out var port) ? port : 0);
+            return (name, number);
         }
 
-        var label = request.Host.Host.Split('.')[0].Split('-');
-        return label.Length == 2 && request.Host.Host.Contains('.') && int.TryParse(label[0], NumberStyles.None, CultureInfo.InvariantCulture, out var number)
-            ? (label[1], number)
+        return request.Headers["E2b-Sandbox-Id"].ToString() is { Length: > 0 } id
+            ? (id, Number(request.Headers["E2b-Sandbox-Port"].ToString()) ?? 0)
             : null;
     }
+
+    private static int? Number(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;
 }

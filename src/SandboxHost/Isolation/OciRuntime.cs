@@ -60,6 +60,30 @@ internal sealed class OciRuntime(string path, HostLayout layout, Cgroups cgroups
         return await RunAsync(["--root", layout.RuntimeState, .. SystemdOption(), "delete", "--force", id], [nothing, nothing, nothing]) == 0;
     }
 
+    /// <exception cref="SandboxHostException">It could not, and nothing has changed.</exception>
+    internal Task PauseAsync(string id) => ChangeAsync("pause", id);
+
+    /// <inheritdoc cref="PauseAsync"/>
+    internal Task ResumeAsync(string id) => ChangeAsync("resume", id);
+
+    /// <summary>Thaws what may be frozen; what is not stays as it is.</summary>
+    internal async Task ThawAsync(string id)
+    {
+        using var nothing = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+        await RunAsync(["--root", layout.RuntimeState, .. SystemdOption(), "resume", id], [nothing, nothing, nothing]);
+    }
+
+    private async Task ChangeAsync(string command, string id)
+    {
+        var runtimeLog = Path.Combine(layout.Sandboxes, id, "runtime.log");
+        using var nothing = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+        var status = await RunAsync(["--root", layout.RuntimeState, "--log", runtimeLog, "--log-format", "json", .. SystemdOption(), command, id], [nothing, nothing, nothing]);
+        if (status != 0)
+        {
+            throw new SandboxHostException(SandboxHostFault.ChangeFailed, $"{path} could not {command} sandbox {id}: {Last(runtimeLog) ?? $"it ended with code {status}"}");
+        }
+    }
+
     /// <summary>The last line that was said about a start that failed.</summary>
     internal static string? Last(string log) => File.Exists(log) ? File.ReadLines(log).LastOrDefault(line => line.Length > 0) : null;
 

@@ -48,8 +48,7 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
         {
             cancellation.ThrowIfCancellationRequested();
             Directory.CreateDirectory(bundle, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            var anyLimit = cgroups.Faults.Values.Any(fault => fault is null);
-            var spec = SandboxSpec.Create(template, ids, options.Resources, cgroups, options.AcceptUnenforced, anyLimit ? CgroupPath(id) : null);
+            var spec = SandboxSpec.Create(template, ids, options.Resources, cgroups, options.AcceptUnenforced, HasCgroup ? CgroupPath(id) : null);
             await File.WriteAllBytesAsync(Path.Combine(bundle, "config.json"), JsonSerializer.SerializeToUtf8Bytes(spec, OciJson.Default.OciSpec), cancellation);
 
             var (ours, theirs) = AgentSocket.CreatePair(poller);
@@ -59,7 +58,7 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
                 pid = await runtime.RunAsync(id, bundle, theirs);
             }
 
-            if (anyLimit && !cgroups.ViaSystemd)
+            if (HasCgroup && !cgroups.ViaSystemd)
             {
                 Cgroups.Show(CgroupPath(id));
             }
@@ -91,14 +90,27 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
         }
     }
 
+    /// <summary>Whether containers have a cgroup that can be frozen.</summary>
+    internal bool CanPause => HasCgroup;
+
+    internal Task PauseAsync(string id) => runtime.PauseAsync(id);
+
+    internal Task ResumeAsync(string id) => runtime.ResumeAsync(id);
+
     /// <summary>Kills every process of the container and removes its cgroups, record and directory.</summary>
-    internal async Task RemoveAsync(string id, int pid, PolledDescriptor? process, IdRange ids)
+    internal async Task RemoveAsync(string id, int pid, PolledDescriptor? process, IdRange ids, bool frozen = false)
     {
         if (process is not null)
         {
             // Process 1 of the namespace: the kernel kills all others before it reports this one's end.
             if (LibC.PidfdSendSignal((int)process.Handle.DangerousGetHandle(), LibC.SigKill) == 0)
             {
+                if (frozen)
+                {
+                    // With cgroup v1 the signal waits for the thaw; nothing of it runs then but its death.
+                    await runtime.ThawAsync(id);
+                }
+
                 await process.WaitAsync();
             }
 
@@ -119,6 +131,8 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
 
         ids.Dispose();
     }
+
+    private bool HasCgroup => cgroups.Faults.Values.Any(fault => fault is null);
 
     private string CgroupPath(string id) =>
         cgroups.ViaSystemd ? $"user.slice:interpreter-kernel:{id}" : $"{layout.CgroupParent}/{id}";

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using InterpreterKernel.SandboxHost.Agent;
+using InterpreterKernel.SandboxHost.CodeInterpreter;
 
 namespace InterpreterKernel.SandboxHost.Isolation;
 
@@ -12,6 +13,10 @@ namespace InterpreterKernel.SandboxHost.Isolation;
 internal sealed class TemplateBuilder(HostLayout layout)
 {
     internal const string AgentPath = "/etc/sandbox-agent.py";
+    internal const string CodeInterpreterPath = "/etc/sandbox-interpreter";
+
+    // agent.py knows it as well.
+    private const string TasksPath = "/etc/sandbox-agent";
 
     private const UnixFileMode Directories = (UnixFileMode)0b111_101_101;
     private const UnixFileMode Files = (UnixFileMode)0b110_100_100;
@@ -187,6 +192,18 @@ internal sealed class TemplateBuilder(HostLayout layout)
 
         WriteIdentity(draft);
         WriteFile(draft, AgentPath, AgentSource.Read());
+        MakeDirectory(draft, TasksPath);
+        foreach (var (file, text) in AgentSource.Tasks())
+        {
+            WriteFile(draft, $"{TasksPath}/{file}", text);
+        }
+
+        MakeDirectory(draft, CodeInterpreterPath);
+        foreach (var file in CodeInterpreterSource.Files)
+        {
+            WriteFile(draft, CodeInterpreterPath + "/" + file, CodeInterpreterSource.Read(file));
+        }
+
         Directory.Move(draft, skeleton);
         return template;
     }

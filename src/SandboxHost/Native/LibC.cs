@@ -12,6 +12,7 @@ internal static unsafe partial class LibC
     internal const int UnixFamily = 1;
     internal const int NoSignal = 0x4000;
     internal const int DontWait = 0x40;
+    internal const int CloseReceivedOnExec = 0x40000000;
     internal const int SigKill = 9;
     internal const int SetFlags = 4;
     internal const int GetFlags = 3;
@@ -43,6 +44,9 @@ internal static unsafe partial class LibC
 
     [LibraryImport("libc", EntryPoint = "sendmsg", SetLastError = true)]
     internal static partial nint SendMessage(SafeFileHandle fd, MessageHeader* message, int flags);
+
+    [LibraryImport("libc", EntryPoint = "recvmsg", SetLastError = true)]
+    internal static partial nint ReceiveMessage(SafeFileHandle fd, MessageHeader* message, int flags);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     internal static partial int FileControl(SafeFileHandle fd, int command, int argument);

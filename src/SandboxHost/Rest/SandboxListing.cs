@@ -13,7 +13,9 @@ internal sealed record SandboxListing
 {
     private const int MaxPage = 100;
 
-    private bool Running { get; init; } = true;
+    internal bool Running { get; private init; } = true;
+
+    private bool Paused { get; init; } = true;
 
     private IReadOnlyList<KeyValuePair<string, string>> Metadata { get; init; } = [];
 
@@ -37,7 +39,7 @@ internal sealed record SandboxListing
             return (null, "validation error: state must be running or paused");
         }
 
-        listing = listing with { Running = states.Count == 0 || states.Contains("running") };
+        listing = listing with { Running = states.Count == 0 || states.Contains("running"), Paused = states.Count == 0 || states.Contains("paused") };
         if (query["metadata"].ToString() is { Length: > 0 } metadata)
         {
             listing = listing with { Metadata = ParseMetadata(metadata) };
@@ -103,10 +105,13 @@ internal sealed record SandboxListing
             return KeyValuePair.Create(Uri.UnescapeDataString(parts[0]), parts.Length == 2 ? Uri.UnescapeDataString(parts[1]) : "");
         })];
 
+    /// <summary>What the first version of the route lists: no paused ones, and no pages.</summary>
+    internal SandboxListing AllRunning() => this with { Running = true, Paused = false, Limit = int.MaxValue - 1, Cursor = null };
+
     /// <summary>The page, and the cursor of the next one when there is more.</summary>
     internal (IReadOnlyList<LocalSandbox> Page, string? Next) Select(IEnumerable<LocalSandbox> sandboxes)
     {
-        var matching = (Running ? sandboxes : []).Where(Matches);
+        var matching = sandboxes.Where(Matches);
         var ordered = Ascending
             ? matching.OrderBy(s => s.StartedAt).ThenBy(s => s.Id, StringComparer.Ordinal)
             : matching.OrderByDescending(s => s.StartedAt).ThenByDescending(s => s.Id, StringComparer.Ordinal);
@@ -139,7 +144,8 @@ internal sealed record SandboxListing
     }
 
     private bool Matches(LocalSandbox sandbox) =>
-        (Template is null || sandbox.Request.TemplateId == Template)
+        (sandbox.State == SandboxState.Running ? Running : Paused)
+        && (Template is null || sandbox.Request.TemplateId == Template)
         && (StartedAfter is null || sandbox.StartedAt > StartedAfter)
         && Metadata.All(pair => sandbox.Request.Metadata.TryGetValue(pair.Key, out var value) && value == pair.Value);
 

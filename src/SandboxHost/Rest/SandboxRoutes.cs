@@ -1,7 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
-using System.Text.Json.Serialization.Metadata;
 using InterpreterKernel.SandboxHost.Http;
 using InterpreterKernel.SandboxHost.Sandboxes;
 using Microsoft.AspNetCore.Connections.Features;
@@ -10,7 +9,7 @@ using Microsoft.Extensions.Logging;
 
 namespace InterpreterKernel.SandboxHost.Rest;
 
-/// <summary>E2B's control plane (e2b-wire.md section 2): create, list, get, kill, and the lease.</summary>
+/// <summary>E2B's control plane (e2b-wire.md section 2): create, list, get, kill; what belongs to the lease and to watching is next door.</summary>
 internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry registry, ILogger logger)
 {
     /// <summary>What create answers and clients compare: the newest envd whose behaviour this host shows.</summary>
@@ -21,14 +20,14 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
 
     // Required in answers and meaningless; E2B itself sends this constant.
     private const string ClientId = "6532622b";
-    private const int MaxBody = 1 << 20;
     private const int DefaultV1 = 15;
     private const int DefaultV2 = 300;
-    private const int MinRefresh = 15;
-    private const int MaxRefresh = 3600;
 
     /// <summary>The one template has the names that E2B's clients ask for by default.</summary>
     private static readonly string[] s_templates = ["code-interpreter-v1", "base", "python"];
+
+    private readonly LifetimeRoutes _lifetime = new(options, registry, logger);
+    private readonly ObservationRoutes _observation = new(options, registry);
 
     internal async Task HandleAsync(HttpContext context)
     {
@@ -36,7 +35,8 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
         var segments = (request.Path.Value ?? "").Split('/', StringSplitOptions.RemoveEmptyEntries);
         if (segments is ["health"] && request.Method == "GET")
         {
-            context.Response.StatusCode = StatusCodes.Status200OK;
+            context.Response.ContentType = "text/plain; charset=utf-8";
+            await context.Response.WriteAsync("Health check successful\n", context.RequestAborted);
             return;
         }
 
@@ -53,18 +53,26 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
         {
             ("POST", ["sandboxes"]) => CreateAsync(context, version == 2 ? DefaultV2 : DefaultV1),
             ("GET", ["sandboxes"]) => ListAsync(context, paged: version == 2),
+            ("GET", ["sandboxes", "metrics"]) when version == 1 => _observation.MetricsOfManyAsync(context),
             ("GET", ["sandboxes", var id]) when version == 1 => WithSandboxAsync(context, id, GetAsync),
             ("DELETE", ["sandboxes", var id]) when version == 1 => WithSandboxAsync(context, id, DeleteAsync),
-            ("POST", ["sandboxes", var id, "timeout"]) when version == 1 => WithSandboxAsync(context, id, SetTimeoutAsync),
-            ("POST", ["sandboxes", var id, "refreshes"]) when version == 1 => WithSandboxAsync(context, id, RefreshAsync),
-            ("POST", ["sandboxes", var id, "connect"]) => WithSandboxAsync(context, id, ConnectAsync),
+            ("POST", ["sandboxes", var id, "timeout"]) when version == 1 => WithSandboxAsync(context, id, _lifetime.SetTimeoutAsync),
+            ("POST", ["sandboxes", var id, "refreshes"]) when version == 1 => WithSandboxAsync(context, id, _lifetime.RefreshAsync),
+            ("POST", ["sandboxes", var id, "pause"]) when version == 1 => WithSandboxAsync(context, id, _lifetime.PauseAsync),
+            ("POST", ["sandboxes", var id, "resume"]) when version == 1 => WithSandboxAsync(context, id, _lifetime.ResumeAsync),
+            ("POST", ["sandboxes", var id, "connect"]) => WithSandboxAsync(context, id, _lifetime.ConnectAsync),
+            ("PUT", ["sandboxes", var id, "network"]) when version == 1 => WithSandboxAsync(context, id, NetworkRules.PutAsync),
+            ("GET", ["sandboxes", var id, "metrics"]) when version == 1 => WithSandboxAsync(context, id, _observation.MetricsAsync),
+            ("GET", ["sandboxes", var id, "logs"]) => WithSandboxAsync(context, id, version == 2 ? ObservationRoutes.LogsV2Async : ObservationRoutes.LogsV1Async),
+            ("POST", ["sandboxes", var id, "snapshots" or "fork"]) when version == 1 => WithSandboxAsync(context, id, NoSnapshotsAsync),
+            ("GET", ["snapshots"]) when version == 1 => Answers.JsonAsync(context, 200, [], HostJson.Default.ListString),
             _ => Answers.ErrorAsync(context, 404, $"no route for {request.Method} {request.Path}"),
         });
     }
 
     private async Task CreateAsync(HttpContext context, int defaultTimeout)
     {
-        if (await ReadAsync(context, HostJson.Default.NewSandbox) is not { } body)
+        if (await JsonBody.ReadAsync(context, HostJson.Default.NewSandbox) is not { } body)
         {
             return;
         }
@@ -82,16 +90,19 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
             TimeSpan.FromSeconds(body.Timeout ?? defaultTimeout),
             metadata,
             body.EnvVars ?? [],
-            overSocket ? metadata.GetValueOrDefault(PythonKey) : null);
+            overSocket ? metadata.GetValueOrDefault(PythonKey) : null)
+        {
+            AutoPause = body.AutoPause == true,
+            AutoResume = body.AutoResume?.Enabled == true,
+            PublicTraffic = body.Network?.AllowPublicTraffic != false,
+            MaskRequestHost = body.Network?.MaskRequestHost,
+        };
         try
         {
             var sandbox = await registry.CreateAsync(request, context.RequestAborted);
             if (sandbox is null)
             {
-                await Answers.ErrorAsync(
-                    context,
-                    429,
-                    $"you have reached the maximum number of concurrent E2B sandboxes ({options.Limit}). If you need more, please visit 'https://e2b.dev/docs/billing'");
+                await LimitReachedAsync(context, options.Limit);
                 return;
             }
 
@@ -114,7 +125,13 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
                 (404, $"template '{body.TemplateId}' not found: this host has one template, by the names {string.Join(", ", s_templates)}"),
             _ when timeout <= 0 => (400, "Timeout must be greater than 0"),
             _ when timeout > options.MaxLifetime.TotalSeconds => (400, $"Timeout cannot be greater than {options.MaxLifetime.TotalHours:0.##} hours"),
-            { AutoPause: true } => (400, "autoPause is not supported by this host"),
+            { AutoPause: true } when !registry.CanPause => (400, "autoPause is not possible here: sandboxes have no cgroup of their own on this machine"),
+            { AutoPauseMemory: false } => (400, "autoPauseMemory: false is not supported: this host pauses a sandbox with its processes, in memory"),
+            { AutoResume.Enabled: true } when body.AutoPause != true => (400, "autoResume needs autoPause"),
+            _ when IsAsked(body.VolumeMounts) => (400, "volumeMounts is not supported by this host"),
+            _ when IsAsked(body.Mcp) => (400, "mcp is not supported by this host"),
+            _ when IsAsked(body.Iam) => (400, "iam is not supported by this host"),
+            _ when NetworkRules.Fault(body.Network) is { } fault => (400, fault),
             _ when (body.Metadata ?? []).Concat(body.EnvVars ?? []).Any(pair => pair.Value is null) => (400, "validation error: values of metadata and envVars must be strings"),
             _ when (body.EnvVars ?? []).Any(pair => pair.Key.Length == 0 || pair.Key.AsSpan().ContainsAny('=', '\0') || pair.Value.Contains('\0')) =>
                 (400, "validation error: envVars has a name or value that no process can have"),
@@ -131,11 +148,16 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
             return;
         }
 
-        var running = registry.Running.ToList();
-        var (page, next) = listing.Select(running);
+        // The older version lists what runs, all of it.
+        listing = paged ? listing : listing.AllRunning();
+        var (page, next) = listing.Select(registry.Known);
         if (paged)
         {
-            context.Response.Headers["X-Total-Running"] = running.Count.ToString(System.Globalization.CultureInfo.InvariantCulture);
+            if (listing.Running)
+            {
+                context.Response.Headers["X-Total-Running"] = registry.Running.Count().ToString(System.Globalization.CultureInfo.InvariantCulture);
+            }
+
             if (next is not null)
             {
                 context.Response.Headers["X-Next-Token"] = next;
@@ -153,7 +175,9 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
             200,
             new SandboxDetail(
                 listed.TemplateId, listed.SandboxId, listed.ClientId, listed.StartedAt, listed.EndAt, listed.CpuCount, listed.MemoryMb, listed.DiskSizeMb,
-                listed.State, listed.EnvdVersion, listed.Metadata, sandbox.AccessToken, options.AllowNetwork, new Lifecycle(AutoResume: false, "kill")),
+                listed.State, listed.EnvdVersion, listed.Metadata, sandbox.AccessToken, options.AllowNetwork,
+                new NetworkDetail(sandbox.Request.PublicTraffic, sandbox.Request.MaskRequestHost),
+                new Lifecycle(sandbox.Request.AutoResume, sandbox.Request.AutoPause ? "pause" : "kill")),
             HostJson.Default.SandboxDetail);
     }
 
@@ -161,73 +185,6 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
     {
         await registry.KillAsync(sandbox, "it was deleted");
         await Answers.NoContentAsync(context);
-    }
-
-    private async Task SetTimeoutAsync(HttpContext context, LocalSandbox sandbox)
-    {
-        if (await ReadAsync(context, HostJson.Default.TimeoutBody) is not { } body)
-        {
-            return;
-        }
-
-        if (body.Timeout is not { } seconds)
-        {
-            await Answers.ErrorAsync(context, 400, "validation error: timeout is required");
-            return;
-        }
-
-        // Unlike the others this may shorten.
-        MoveEnd(sandbox, registry.Time.GetUtcNow() + TimeSpan.FromSeconds(Math.Max(seconds, 0)));
-        await Answers.NoContentAsync(context);
-    }
-
-    private async Task RefreshAsync(HttpContext context, LocalSandbox sandbox)
-    {
-        if (await ReadAsync(context, HostJson.Default.RefreshBody, new RefreshBody(null)) is not { } body)
-        {
-            return;
-        }
-
-        if (body.Duration is < 0 or > MaxRefresh)
-        {
-            await Answers.ErrorAsync(context, 400, $"validation error: duration must be 0 to {MaxRefresh}");
-            return;
-        }
-
-        Extend(sandbox, Math.Max(body.Duration ?? MinRefresh, MinRefresh));
-        await Answers.NoContentAsync(context);
-    }
-
-    private async Task ConnectAsync(HttpContext context, LocalSandbox sandbox)
-    {
-        if (await ReadAsync(context, HostJson.Default.TimeoutBody, new TimeoutBody(null)) is not { } body)
-        {
-            return;
-        }
-
-        if (body.Timeout is <= 0)
-        {
-            await Answers.ErrorAsync(context, 400, "Timeout must be greater than 0");
-            return;
-        }
-
-        Extend(sandbox, body.Timeout ?? DefaultV2);
-        await Answers.JsonAsync(context, 200, Created(sandbox), HostJson.Default.CreatedSandbox);
-    }
-
-    private void Extend(LocalSandbox sandbox, int seconds)
-    {
-        var end = registry.Time.GetUtcNow() + TimeSpan.FromSeconds(seconds);
-        if (end > sandbox.EndAt)
-        {
-            MoveEnd(sandbox, end);
-        }
-    }
-
-    private void MoveEnd(LocalSandbox sandbox, DateTimeOffset end)
-    {
-        var last = sandbox.StartedAt + options.MaxLifetime;
-        registry.SetEnd(sandbox, end < last ? end : last);
     }
 
     private async Task WithSandboxAsync(HttpContext context, string id, Func<HttpContext, LocalSandbox, Task> handle)
@@ -238,7 +195,7 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
         {
             await Answers.ErrorAsync(context, 400, "Invalid sandbox ID");
         }
-        else if (registry.Find(parts[0]) is { } sandbox)
+        else if (registry.FindKnown(parts[0]) is { } sandbox)
         {
             await handle(context, sandbox);
         }
@@ -248,50 +205,33 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
             await removal;
             await Answers.NoContentAsync(context);
         }
+        else if (context.Request.Method == "POST" && registry.RemovalOf(parts[0]) is not null)
+        {
+            await Answers.ErrorAsync(context, 409, $"Sandbox \"{parts[0]}\" is being killed");
+        }
         else
         {
-            await Answers.ErrorAsync(context, 404, $"Sandbox \"{parts[0]}\" doesn't exist or you don't have access to it");
+            await NotFoundAsync(context, parts[0]);
         }
     }
 
-    /// <summary>Reads a JSON body; null when an error was answered already. An empty body is <paramref name="absent"/> where that is allowed.</summary>
-    private static async Task<T?> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type, T? absent = null)
-        where T : class
+    internal static Task NotFoundAsync(HttpContext context, string id) =>
+        Answers.ErrorAsync(context, 404, $"Sandbox \"{id}\" doesn't exist or you don't have access to it");
+
+    /// <summary>Without <c>Retry-After</c>, which would make it a rate limit (e2b-wire.md section 2.6).</summary>
+    internal static Task LimitReachedAsync(HttpContext context, int limit) =>
+        Answers.ErrorAsync(
+            context, 429, $"you have reached the maximum number of concurrent E2B sandboxes ({limit}). If you need more, please visit 'https://e2b.dev/docs/billing'");
+
+    private static Task NoSnapshotsAsync(HttpContext context, LocalSandbox sandbox) =>
+        Answers.ErrorAsync(context, 501, "snapshots and forks are not supported by this host; a sandbox can be paused instead");
+
+    private static bool IsAsked(JsonElement? value) => value?.ValueKind switch
     {
-        using var body = new MemoryStream();
-        var buffer = new byte[4096];
-        while (await context.Request.Body.ReadAsync(buffer, context.RequestAborted) is > 0 and var count)
-        {
-            if (body.Length + count > MaxBody)
-            {
-                await Answers.ErrorAsync(context, 413, $"the body is larger than {MaxBody} bytes");
-                return null;
-            }
-
-            body.Write(buffer, 0, count);
-        }
-
-        if (body.Length == 0 && absent is not null)
-        {
-            return absent;
-        }
-
-        try
-        {
-            if (JsonSerializer.Deserialize(body.GetBuffer().AsSpan(0, (int)body.Length), type) is { } value)
-            {
-                return value;
-            }
-
-            await Answers.ErrorAsync(context, 400, "Error when parsing request: the body must be a JSON object");
-        }
-        catch (JsonException e)
-        {
-            await Answers.ErrorAsync(context, 400, "Error when parsing request: " + e.Message);
-        }
-
-        return null;
-    }
+        null or JsonValueKind.Null or JsonValueKind.Undefined => false,
+        JsonValueKind.Array => value.Value.GetArrayLength() > 0,
+        _ => true,
+    };
 
     private bool KeyIsRight(HttpRequest request) =>
         string.IsNullOrEmpty(options.ApiKey)
@@ -299,8 +239,8 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
             SHA256.HashData(Encoding.UTF8.GetBytes(request.Headers["X-API-Key"].ToString())),
             SHA256.HashData(Encoding.UTF8.GetBytes(options.ApiKey)));
 
-    private static CreatedSandbox Created(LocalSandbox sandbox) =>
-        new(sandbox.Request.TemplateId, sandbox.Id, ClientId, EnvdVersion, sandbox.AccessToken, Domain: null);
+    internal static CreatedSandbox Created(LocalSandbox sandbox) =>
+        new(sandbox.Request.TemplateId, sandbox.Id, ClientId, EnvdVersion, sandbox.AccessToken, sandbox.TrafficToken, Domain: null);
 
     private ListedSandbox Listed(LocalSandbox sandbox) =>
         new(
@@ -312,7 +252,7 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
             (int)Math.Ceiling(options.Resources.Cpus),
             (int)(options.Resources.MemoryBytes >> 20),
             (int)(options.Resources.DiskBytes >> 20),
-            "running",
+            sandbox.State == SandboxState.Running ? "running" : "paused",
             EnvdVersion,
             sandbox.Request.Metadata);
 }

@@ -16,11 +16,13 @@ internal sealed record ProcessRequest(
     IReadOnlyList<string> Environment,
     string Cwd,
     bool Stdin,
-    string? Tag);
+    string? Tag,
+    TerminalSize? Terminal);
 
 /// <summary>
 /// One process of a sandbox as envd shows it: output goes to whoever is subscribed at that moment and is discarded when
-/// nobody is; the end is told after both pipes are at their end, or right after a signal of ours took effect.
+/// nobody is; the end is told after its outputs are at their end, or right after a signal of ours took effect. (envd waits
+/// for those who hold a killed process's terminal, even for ever; nobody can want that.)
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "The semaphore never makes a wait handle, and writers may still be at it when the process ends.")]
 internal sealed class LocalProcess
@@ -33,8 +35,7 @@ internal sealed class LocalProcess
 
     private readonly AgentLink _agent;
     private readonly AgentChild _child;
-    private readonly PolledDescriptor _stdout;
-    private readonly PolledDescriptor _stderr;
+    private readonly (PolledDescriptor Source, OutputKind Kind)[] _outputs;
     private readonly SemaphoreSlim _inputGate = new(1, 1);
     private readonly Lock _gate = new();
     private ImmutableArray<Subscription> _subscriptions = [];
@@ -42,14 +43,13 @@ internal sealed class LocalProcess
     private volatile bool _signalled;
     private bool _finished;
 
-    private LocalProcess(ProcessRequest request, AgentLink agent, AgentChild child, PolledDescriptor? stdin, PolledDescriptor stdout, PolledDescriptor stderr)
+    private LocalProcess(ProcessRequest request, AgentLink agent, AgentChild child, PolledDescriptor? stdin, params (PolledDescriptor, OutputKind)[] outputs)
     {
         Request = request;
         _agent = agent;
         _child = child;
         _stdin = stdin;
-        _stdout = stdout;
-        _stderr = stderr;
+        _outputs = outputs;
     }
 
     internal ProcessRequest Request { get; }
@@ -65,6 +65,14 @@ internal sealed class LocalProcess
     /// <summary>Starts it, with a first subscription made before any output can be missed.</summary>
     internal static async Task<(LocalProcess Process, Subscription Subscription)> StartAsync(Container container, Poller poller, ProcessRequest request)
     {
+        var process = await (request.Terminal is { } size ? StartAtTerminalAsync(container, poller, request, size) : StartOnPipesAsync(container, poller, request));
+        var subscription = process.Subscribe();
+        process.Completion = process.RunAsync();
+        return (process, subscription);
+    }
+
+    private static async Task<LocalProcess> StartOnPipesAsync(Container container, Poller poller, ProcessRequest request)
+    {
         using var stdin = request.Stdin ? container.CreatePipe() : null;
         using var stdout = container.CreatePipe();
         using var stderr = container.CreatePipe();
@@ -73,16 +81,27 @@ internal sealed class LocalProcess
             [request.Command, .. request.Arguments],
             request.Environment,
             stdin is null ? [stdout.Write, stderr.Write] : [stdin.Read, stdout.Write, stderr.Write]);
-        var process = new LocalProcess(
+        return new LocalProcess(
             request,
             container.Agent,
             child,
             stdin is null ? null : new PolledDescriptor(poller, stdin.TakeWrite(), forWriting: true),
-            new PolledDescriptor(poller, stdout.TakeRead(), forWriting: false),
-            new PolledDescriptor(poller, stderr.TakeRead(), forWriting: false));
-        var subscription = process.Subscribe();
-        process.Completion = process.RunAsync();
-        return (process, subscription);
+            (new PolledDescriptor(poller, stdout.TakeRead(), forWriting: false), OutputKind.Stdout),
+            (new PolledDescriptor(poller, stderr.TakeRead(), forWriting: false), OutputKind.Stderr));
+    }
+
+    private static async Task<LocalProcess> StartAtTerminalAsync(Container container, Poller poller, ProcessRequest request, TerminalSize size)
+    {
+        using var typed = container.CreatePipe();
+        using var shown = container.CreatePipe();
+        var child = await container.Agent.StartAtTerminalAsync(
+            size, request.Cwd, [request.Command, .. request.Arguments], request.Environment, [typed.Read, shown.Write]);
+        return new LocalProcess(
+            request,
+            container.Agent,
+            child,
+            new PolledDescriptor(poller, typed.TakeWrite(), forWriting: true),
+            (new PolledDescriptor(poller, shown.TakeRead(), forWriting: false), OutputKind.Pty));
     }
 
     /// <summary>Attaches a reader; of a process that has ended it gets the end only.</summary>
@@ -112,7 +131,7 @@ internal sealed class LocalProcess
         }
     }
 
-    /// <summary>Writes to standard input, waiting for as long as the process does not read.</summary>
+    /// <summary>Writes to standard input or the terminal, waiting for as long as the process does not read.</summary>
     /// <exception cref="IOException">There is no standard input, or nobody reads it any more.</exception>
     internal async Task WriteInputAsync(ReadOnlyMemory<byte> data)
     {
@@ -153,10 +172,13 @@ internal sealed class LocalProcess
         }
     }
 
+    /// <summary>Changes the size of its terminal.</summary>
+    internal Task ResizeAsync(TerminalSize size) => _agent.ResizeAsync(_child, size);
+
     private async Task RunAsync()
     {
-        // 1. Both outputs flow until their end; 2. the process itself ends, in whichever order.
-        var flowing = Task.WhenAll(PumpAsync(_stdout, OutputKind.Stdout), PumpAsync(_stderr, OutputKind.Stderr));
+        // 1. All output flows until its end; 2. the process itself ends, in whichever order.
+        var flowing = Task.WhenAll(_outputs.Select(output => PumpAsync(output.Source, output.Kind)));
         ProcessEnd? end = null;
         try
         {
@@ -183,8 +205,11 @@ internal sealed class LocalProcess
             subscriptions = _subscriptions;
         }
 
-        _stdout.Dispose();
-        _stderr.Dispose();
+        foreach (var (source, _) in _outputs)
+        {
+            source.Dispose();
+        }
+
         _stdin?.Dispose();
         foreach (var subscription in subscriptions)
         {
@@ -220,7 +245,9 @@ internal sealed class LocalProcess
 
     private void CutOff()
     {
-        _stdout.CutOff();
-        _stderr.CutOff();
+        foreach (var (source, _) in _outputs)
+        {
+            source.CutOff();
+        }
     }
 }

@@ -7,6 +7,7 @@ internal enum OutputKind
 {
     Stdout,
     Stderr,
+    Pty,
 }
 
 /// <summary>A piece of output. Whoever takes a piece returns its buffer with <see cref="Release"/>.</summary>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using InterpreterKernel.SandboxHost.Isolation;
 using Microsoft.Extensions.Logging;
@@ -8,9 +9,9 @@ namespace InterpreterKernel.SandboxHost.Sandboxes;
 
 /// <summary>
 /// All sandboxes of the host: who may have one (the limit), how long (the lease), and that one is really gone before its
-/// slot counts as free. Sandboxes being made and being killed hold their slot.
+/// slot counts as free. Sandboxes being made, paused, resumed and killed hold their slot; paused ones hold none.
 /// </summary>
-internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory factory, ILogger logger) : IAsyncDisposable
+internal sealed partial class SandboxRegistry(SandboxHostOptions options, SandboxFactory factory, ILogger logger) : IAsyncDisposable
 {
     private const string IdCharacters = "abcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -22,11 +23,20 @@ internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory
 
     internal TimeProvider Time => options.TimeProvider;
 
+    /// <summary>Whether a text can be the id of a sandbox.</summary>
+    internal static bool IsId(string text) => text.Length is > 0 and <= 64 && text.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c));
+
     /// <summary>Those that run: neither still being made nor being killed.</summary>
-    internal IEnumerable<LocalSandbox> Running => _entries.Values.Where(e => e.Removal is null).Select(e => e.Sandbox);
+    internal IEnumerable<LocalSandbox> Running => Known.Where(s => s.State == SandboxState.Running);
+
+    /// <summary>Those that run or are paused.</summary>
+    internal IEnumerable<LocalSandbox> Known => _entries.Values.Where(e => e.Removal is null).Select(e => e.Sandbox);
 
     /// <summary>The running sandbox of that id.</summary>
-    internal LocalSandbox? Find(string id) => _entries.TryGetValue(id, out var entry) && entry.Removal is null ? entry.Sandbox : null;
+    internal LocalSandbox? Find(string id) => FindKnown(id) is { State: SandboxState.Running } sandbox ? sandbox : null;
+
+    /// <summary>The sandbox of that id, whether it runs or is paused.</summary>
+    internal LocalSandbox? FindKnown(string id) => _entries.TryGetValue(id, out var entry) && entry.Removal is null ? entry.Sandbox : null;
 
     /// <summary>Makes one; null when the limit is reached.</summary>
     /// <exception cref="OperationCanceledException">The caller left or the host stops; nothing of the sandbox remains.</exception>
@@ -45,7 +55,10 @@ internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory
             var token = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
             var template = await factory.TemplateAsync(request.Python);
             var container = await factory.CreateAsync(id, request.Python, either.Token);
-            entry = new Entry(new LocalSandbox(id, token, request, container, template, factory.Poller, Time));
+            entry = new Entry(new LocalSandbox(id, token, request, container, template, factory.Poller, Time, options.Resources.Cpus)
+            {
+                TrafficToken = request.PublicTraffic ? null : Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32)),
+            });
         }
         catch
         {
@@ -56,7 +69,7 @@ internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory
         // From here on the slot is the sandbox's own, and killing it frees the slot.
         var sandbox = entry.Sandbox;
         _entries[sandbox.Id] = entry;
-        entry.Lease = Time.CreateTimer(_ => _ = KillAsync(sandbox, "its time was over"), null, request.Lifetime, Timeout.InfiniteTimeSpan);
+        entry.Lease = Time.CreateTimer(_ => _ = EndLeaseAsync(entry), null, request.Lifetime, Timeout.InfiniteTimeSpan);
         _ = WatchAsync(sandbox);
         if (either.IsCancellationRequested)
         {
@@ -71,7 +84,7 @@ internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory
     /// <summary>Moves the end of a sandbox; a moment that has passed kills it.</summary>
     internal void SetEnd(LocalSandbox sandbox, DateTimeOffset end)
     {
-        if (_entries.TryGetValue(sandbox.Id, out var entry))
+        if (sandbox.State == SandboxState.Running && _entries.TryGetValue(sandbox.Id, out var entry))
         {
             sandbox.EndAt = end;
             var left = end - Time.GetUtcNow();
@@ -117,6 +130,9 @@ internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory
     private async Task RemoveAsync(Entry entry, string reason)
     {
         var clock = Stopwatch.StartNew();
+
+        // A pause or resume under way is let finish first; none begins any more.
+        await entry.Changing.WaitAsync();
         try
         {
             if (entry.Lease is { } lease)
@@ -134,14 +150,19 @@ internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory
         finally
         {
             _entries.TryRemove(entry.Sandbox.Id, out _);
-            FreeSlot();
+            if (entry.HoldsSlot)
+            {
+                FreeSlot();
+            }
+
+            entry.Changing.Release();
         }
     }
 
     private async Task WatchAsync(LocalSandbox sandbox)
     {
         await sandbox.Container.Agent.Completion;
-        if (Find(sandbox.Id) is not null)
+        if (FindKnown(sandbox.Id) is not null)
         {
             logger.AgentLost(sandbox.Id);
             await KillAsync(sandbox, "its first process ended");
@@ -174,9 +195,16 @@ internal sealed class SandboxRegistry(SandboxHostOptions options, SandboxFactory
         }
     }
 
+    [SuppressMessage("Design", "CA1001", Justification = "The semaphore never makes a wait handle, and who waits for it may come last.")]
     private sealed class Entry(LocalSandbox sandbox)
     {
         internal LocalSandbox Sandbox => sandbox;
+
+        /// <summary>Held by whoever pauses, resumes or removes it.</summary>
+        internal SemaphoreSlim Changing { get; } = new(1, 1);
+
+        /// <summary>Whether it counts towards the limit. Changed only by who holds <see cref="Changing"/>.</summary>
+        internal bool HoldsSlot { get; set; } = true;
 
         internal ITimer? Lease { get; set; }
 

@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { NotFoundError, Sandbox, SandboxError } from '@e2b/code-interpreter'
+import { eventually, useHost } from './harness.mjs'
+
+const host = useHost()
+
+async function make(t, options) {
+  const sandbox = await Sandbox.create(options)
+  t.after(() => sandbox.kill())
+  return sandbox
+}
+
+test('code runs, keeps its variables and counts its executions', async (t) => {
+  const sandbox = await make(t)
+
+  assert.equal((await sandbox.runCode('x = 1')).text, undefined)
+  const { text, executionCount, results, logs } = await sandbox.runCode('print("ä"); x += 1; x')
+
+  assert.equal(text, '2')
+  assert.equal(executionCount, 2)
+  assert.equal(results.length, 1)
+  assert.equal(results[0].isMainResult, true)
+  assert.deepEqual(logs, { stdout: ['ä\n'], stderr: [] })
+})
+
+test('1+1 is quick once the kernel runs', async (t) => {
+  const sandbox = await make(t)
+  const started = performance.now()
+  await sandbox.runCode('1+1')
+  const first = performance.now() - started
+  const times = []
+  for (let i = 0; i < 20; i++) {
+    const before = performance.now()
+    await sandbox.runCode('1+1')
+    times.push(performance.now() - before)
+  }
+  times.sort((a, b) => a - b)
+  t.diagnostic(`first ${first.toFixed(0)} ms, then median ${times[10].toFixed(1)} ms`)
+  assert.ok(times[10] < 40, `median ${times[10]} ms`) // delayed acknowledgements alone would cost 40
+})
+
+test('a plot comes as an image', async (t) => {
+  const sandbox = await make(t)
+  const { results, error } = await sandbox.runCode('import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\nplt.show()', { timeoutMs: 120_000 })
+
+  assert.equal(error, undefined)
+  const png = Buffer.from(results[0].png, 'base64')
+  assert.equal(png.subarray(1, 4).toString(), 'PNG')
+  assert.ok(png.length > 1000)
+  assert.equal(results[0].isMainResult, false)
+})
+
+test('results of several kinds keep them all', async (t) => {
+  const sandbox = await make(t)
+  const { results } = await sandbox.runCode(`
+from IPython.display import HTML, Markdown, JSON, Latex, SVG, Javascript, display
+display(HTML("<b>h</b>"), Markdown("*m*"), JSON({"a": [1]}), Latex("$x$"), SVG("<svg xmlns='http://www.w3.org/2000/svg'/>"), Javascript("1"))
+display({"application/x-own": "o"}, raw=True)
+`)
+
+  assert.equal(results[0].html, '<b>h</b>')
+  assert.equal(results[1].markdown, '*m*')
+  assert.deepEqual(results[2].json, { a: [1] })
+  assert.equal(results[3].latex, '$x$')
+  assert.match(results[4].svg, /<svg/)
+  assert.equal(results[5].javascript, '1')
+  assert.equal(results[6].extra['application/x-own'], 'o')
+})
+
+test('an error has its name, value and traceback', async (t) => {
+  const sandbox = await make(t)
+  const seen = []
+
+  const { error, logs } = await sandbox.runCode('import sys\nprint("before", file=sys.stderr)\n{}["missing"]', { onError: (e) => seen.push(e.name) })
+
+  assert.equal(error.name, 'KeyError')
+  assert.equal(error.value, "'missing'")
+  assert.match(error.traceback, /KeyError/)
+  assert.deepEqual(logs.stderr, ['before\n'])
+  assert.deepEqual(seen, ['KeyError'])
+})
+
+test('output streams while the code runs', async (t) => {
+  const sandbox = await make(t)
+  await sandbox.runCode('1')
+  const lines = []
+  const started = Date.now()
+
+  await sandbox.runCode('import time\nfor i in range(3):\n    print(i, flush=True)\n    time.sleep(0.3)\n"done"', {
+    onStdout: (message) => lines.push([message.line, Date.now() - started]),
+    onResult: (result) => lines.push([result.text, Date.now() - started]),
+  })
+
+  assert.deepEqual(lines.map(([line]) => line), ['0\n', '1\n', '2\n', 'done'])
+  assert.ok(lines[0][1] < 300, `the first line came after ${lines[0][1]} ms`)
+  assert.ok(lines[2][1] - lines[0][1] > 400)
+})
+
+test('variables of the environment: of the sandbox, and of one execution', async (t) => {
+  const sandbox = await make(t, { envs: { A: 'sandbox' } })
+
+  assert.equal((await sandbox.runCode('import os; os.environ["A"]')).text, 'sandbox')
+  assert.equal((await sandbox.runCode('os.environ["A"] + os.environ["B"]', { envs: { A: 'one', B: 'two' } })).text, 'onetwo')
+  assert.equal((await sandbox.runCode('os.environ["A"], os.environ.get("B")')).text, "('sandbox', None)")
+})
+
+test('contexts are apart, are listed, restarted and removed', async (t) => {
+  const sandbox = await make(t)
+  await sandbox.runCode('x = "default"')
+  const context = await sandbox.createCodeContext({ cwd: '/tmp' })
+  assert.deepEqual([context.language, context.cwd], ['python', '/tmp'])
+
+  assert.equal((await sandbox.runCode('x', { context })).error.name, 'NameError')
+  assert.equal((await sandbox.runCode('import os; y = 1; os.getcwd()', { context })).text, '/tmp')
+  assert.deepEqual((await sandbox.listCodeContexts()).map((c) => c.cwd).sort(), ['/home/user', '/tmp'])
+  await sandbox.restartCodeContext(context)
+  assert.equal((await sandbox.runCode('y', { context })).error.name, 'NameError')
+  assert.equal((await sandbox.runCode('x')).text, 'default')
+  await sandbox.removeCodeContext(context.id)
+  assert.equal((await sandbox.listCodeContexts()).length, 1)
+  await assert.rejects(sandbox.runCode('1', { context }), NotFoundError)
+})
+
+test('contexts run beside each other, and one context in turns', async (t) => {
+  const sandbox = await make(t)
+  const contexts = [await sandbox.createCodeContext(), await sandbox.createCodeContext()]
+  const started = Date.now()
+  await Promise.all(contexts.map((context) => sandbox.runCode('import time; time.sleep(1)', { context })))
+  assert.ok(Date.now() - started < 1900)
+
+  const executions = await Promise.all(Array.from({ length: 5 }, (_, i) => sandbox.runCode(`print(${i})\n${i}`)))
+  executions.forEach((execution, i) => assert.deepEqual([execution.text, execution.logs.stdout], [String(i), [`${i}\n`]]))
+})
+
+test('a timeout interrupts the code and leaves the variables', async (t) => {
+  const sandbox = await make(t)
+  await sandbox.runCode('kept = 5')
+
+  await assert.rejects(sandbox.runCode('while True: pass', { timeoutMs: 800 }), /timed out/i)
+
+  const started = Date.now()
+  assert.equal((await sandbox.runCode('kept')).text, '5')
+  assert.ok(Date.now() - started < 5000)
+})
+
+test('a language that is not there is a clear error', async (t) => {
+  const sandbox = await make(t)
+  await assert.rejects(sandbox.runCode('1', { language: 'cobol' }), SandboxError)
+})
+
+test('silent code is kept alive', async (t) => {
+  const sandbox = await make(t)
+  assert.equal((await sandbox.runCode('import time; time.sleep(6); "slept"')).text, 'slept')
+})
+
+test('the kernel survives a pause, files are shared with commands', async (t) => {
+  const sandbox = await make(t)
+  await sandbox.runCode('open("shared", "w").write("from code"); v = 1')
+  assert.equal(await sandbox.files.read('shared'), 'from code')
+  await sandbox.pause()
+  await sandbox.connect()
+  assert.equal((await sandbox.runCode('v')).text, '1')
+  await eventually(async () => (await sandbox.commands.list()).length === 0, 'no process of ours in the list')
+})
