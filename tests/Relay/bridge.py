@@ -153,7 +153,7 @@ class Bridge:
         self.put("urgent", relay.COMMAND, json.dumps({"op": op, **content}).encode())
 
     def send(self, channel, frames):
-        pieces = list(relay.encode_message(channel, frames))
+        pieces = [b"".join(piece) for piece in relay.encode_message(channel, frames)]
         if channel in (relay.CONTROL, relay.STDIN, relay.INTERRUPT):
             self.put("urgent", relay.URGENT, *pieces)
             return

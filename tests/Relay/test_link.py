@@ -33,7 +33,7 @@ def test_every_line_comes_once_and_in_order_though_both_directions_are_cut_anywh
             if len(ids) <= 30:
                 # Half a frame goes out before the cut.
                 cell, = relay.encode_message(relay.SHELL, [b"c", b"<IDS|MSG>", b"", b"{}", b"{}", b"{}", b"{}"])
-                frame = relay.encode(relay.BULK, bridge.numbers["bulk"] + 1, cell)
+                frame = relay.encode(relay.BULK, bridge.numbers["bulk"] + 1, *cell)
                 bridge.write(frame[:dice.randint(1, len(frame) - 1)])
         except (Ended, BrokenPipeError):
             pytest.fail("the relay ended the attachment: %s" % process.poll())
@@ -297,8 +297,8 @@ def test_the_directory_must_be_ours_alone(tmp_path, attach):
 
 def test_a_fault_in_the_spool_costs_text_at_most(tmp_path):
     spool = relay.Spool(str(tmp_path / "absent"), 1000, 1000)
-    places = [spool.store(b"x" * 300) for _ in range(5)]
-    assert all(isinstance(place, bytes) for place in places) and spool.disk_failed and spool.full()
+    places = [spool.store((relay.BULK, number, b"x" * 283), 300) for number in range(1, 6)]
+    assert all(map(spool.is_in_memory, places)) and spool.disk_failed and spool.full()
     for place in places:
         spool.release(place, 300)
     assert not spool.full() and not spool.disk_failed and spool.in_memory == 0

@@ -34,7 +34,9 @@ MAX_PAYLOAD = MIB
 PIECE = 256 * KIB                           # a message leaves in pieces, so that urgent frames can go between
 MAX_MESSAGE = 1 << 30
 ACK_FRAMES, ACK_BYTES, ACK_DELAY = 64, 256 * KIB, 0.05
-BATCH = 64 * KIB                            # bytes per write: what a pipe holds
+BATCH = 64 * KIB                            # bytes per write, unless one frame has more
+LARGE = 64 * KIB                            # a part of a message that is not copied where it need not be
+F_SETPIPE_SZ = 1031                         # fcntl knows its name from Python 3.10 on
 HOLD_REPLY = 3.0                            # seconds a shell reply waits for its idle
 HOLD_QUESTION = 0.05                        # and a question of the kernel for the text before it; nothing marks its end
 HOLD_INTERRUPT = 0.05                       # an interrupt that a cell comes too late for; kernels tell of a cell just before they run it
@@ -204,8 +206,9 @@ def run_daemon(listener, options):
 
 
 def import_for_daemon():
-    global collections, hashlib, hmac, json, re, select, signal, site, socket, struct, time, traceback, zlib
+    global collections, fcntl, hashlib, hmac, json, re, select, signal, site, socket, struct, time, traceback, zlib
     import collections
+    import fcntl
     import hashlib
     import hmac
     import json
@@ -234,10 +237,17 @@ class LinkError(Exception):
     """What came over an attachment can't be ours. The attachment is closed; the daemon lives on."""
 
 
-def encode(kind, number, payload=b""):
-    """u32 length of what follows, u8 kind, u64 number, payload, u32 CRC-32 of all before it."""
-    head = struct.pack(">IBQ", len(payload) + FRAME_OVERHEAD, kind, number)
-    return b"".join((head, payload, struct.pack(">I", zlib.crc32(payload, zlib.crc32(head)))))
+def encode(kind, number, *parts):
+    """u32 length of what follows, u8 kind, u64 number, payload (its parts joined), u32 CRC-32 of all before it."""
+    size = sum(map(len, parts))
+    head = struct.pack(">IBQ", size + FRAME_OVERHEAD, kind, number)
+    if size < LARGE:
+        frame = b"".join((head, *parts))
+        return frame + struct.pack(">I", zlib.crc32(frame))
+    checksum = zlib.crc32(head)
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    return b"".join((head, *parts, struct.pack(">I", checksum)))
 
 
 def take_frames(buffer):
@@ -261,23 +271,26 @@ def take_frames(buffer):
 
 
 def encode_message(channel, frames):
-    """u8 channel, u16 frame count, then per frame u32 length and its bytes: in pieces, [bytes]. A message of 100 MB must not
-    exist a second time as a whole."""
+    """u8 channel, u16 frame count, then per frame u32 length and its bytes: in pieces, each as the list of its parts. They
+    are views of the frames, because a message of 100 MB must not exist a second time as a whole."""
     parts = [struct.pack(">BH", channel, len(frames))]
     for frame in frames:
         parts.append(struct.pack(">I", len(frame)))
         parts.append(frame)
+    if sum(map(len, parts)) <= PIECE:
+        yield parts
+        return
     piece, size = [], 0
     for part in parts:
         view = memoryview(part)
         while size + len(view) > PIECE:
             piece.append(view[:PIECE - size])
             view = view[PIECE - size:]
-            yield b"".join(piece)
+            yield piece
             piece, size = [], 0
         piece.append(view)
         size += len(view)
-    yield b"".join(piece)
+    yield piece
 
 
 def decode_message(payload):
@@ -310,36 +323,41 @@ class Spool:
         self.in_memory = self.in_files = 0
         self.segment, self.end, self.disk_failed, self.overfull = None, 0, False, False
 
-    def store(self, frame):
-        """What to keep in the frame's place: the frame itself or (file, offset)."""
-        if self.in_memory + len(frame) > self.memory_limit and not self.disk_failed and self.limit > self.memory_limit:
+    def store(self, frame, size, keep=False):
+        """frame: what encode takes. Returns what stands for it until it is released: the same, or (file, offset)."""
+        if not keep and self.in_memory + size > self.memory_limit and not self.disk_failed and self.limit > self.memory_limit:
             try:
+                data = encode(*frame)
                 if self.segment is None or self.end >= self.SEGMENT:
                     path = os.path.join(self.directory, "spool-%s" % os.urandom(8).hex())
                     self.segment, self.end = open(path, "x+b", buffering=0), 0
                     os.unlink(path)
-                if os.pwrite(self.segment.fileno(), frame, self.end) != len(frame):
+                if os.pwrite(self.segment.fileno(), data, self.end) != size:
                     raise OSError("a short write")
                 place = (self.segment, self.end)
-                self.end += len(frame)
-                self.in_files += len(frame)
+                self.end += size
+                self.in_files += size
                 return place
             except OSError as error:
                 self.disk_failed = True     # tried again when there is room; until then text over the memory limit is dropped
                 log("the spool can't be written: %s" % error)
-        self.in_memory += len(frame)
+        self.in_memory += size
         return frame
 
+    @staticmethod
+    def is_in_memory(place):
+        return isinstance(place[0], int)
+
     def load(self, place, size):
-        if isinstance(place, bytes):
-            return place
+        if self.is_in_memory(place):
+            return encode(*place)
         frame = os.pread(place[0].fileno(), size, place[1])
         if len(frame) != size:
             raise OSError("the spool is damaged")
         return frame
 
     def release(self, place, size):
-        if isinstance(place, bytes):
+        if self.is_in_memory(place):
             self.in_memory -= size
         else:
             self.in_files -= size
@@ -364,10 +382,11 @@ class Lane:
         self.unsent, self.sent = collections.deque(), collections.deque()    # (number, size, place)
         self.last = self.acknowledged = self.in_flight = 0
 
-    def put(self, kind, payload):
+    def put(self, kind, *parts, keep=False):
+        """The frame is made when it leaves: until then, and until it is acknowledged, it is views of its message."""
         self.last += 1
-        frame = encode(kind, self.last, payload)
-        self.unsent.append((self.last, len(frame), self.spool.store(frame)))
+        size = FRAME_OVERHEAD + 4 + sum(map(len, parts))
+        self.unsent.append((self.last, size, self.spool.store((kind, self.last, *parts), size, keep)))
 
     def take(self):
         entry = self.unsent.popleft()
@@ -611,7 +630,7 @@ class Kernel:
         for frame in frames[at + 2:at + 6]:
             mac.update(frame)
         frames[at + 1] = mac.hexdigest().encode()
-        self.sockets[channel].send_multipart(frames)
+        self.sockets[channel].send_multipart(frames, copy=max(map(len, frames)) < MIB)
 
     def interrupt(self):
         if self.interrupt_mode == "message":
@@ -790,6 +809,14 @@ def kill_leftover(directory):
 
 # ------------------------------------------------------------------------------------------------------------- the relay
 
+def widen(pipe):
+    """A pipe of 64 KiB makes writer and reader take turns at every piece of output."""
+    try:
+        fcntl.fcntl(pipe, F_SETPIPE_SZ, MIB)
+    except OSError:
+        return                              # not a pipe, or more than this user may have: only slower
+
+
 class Attachment:
     """The descriptors one attach process handed over. It serves once its HELLO came; until then it replaces nobody."""
 
@@ -936,6 +963,7 @@ class Relay:
         for handed in fds:
             os.set_inheritable(handed, False)       # a kernel that held them would keep the attachment alive
             os.set_blocking(handed, False)
+            widen(handed)
             self.attachments[handed] = attachment
         self.watch.set(attachment.input, READ)
 
@@ -1135,13 +1163,14 @@ class Relay:
         pieces = encode_message(channel, frames)
         piece, following = next(pieces), next(pieces, None)
         if channel == CONTROL and following is None and self.bulk.acknowledged >= self.large_control:
-            self.urgent.put(URGENT, piece)
+            self.urgent.put(URGENT, *piece)
             return
         self.tell_dropped()
+        keep = not self.bulk.unsent         # then it leaves now, and the spool would only copy what is in memory already
         while following is not None:
-            self.bulk.put(BULK_PART, piece)
+            self.bulk.put(BULK_PART, *piece, keep=keep)
             piece, following = following, next(pieces, None)
-        self.bulk.put(BULK, piece)
+        self.bulk.put(BULK, *piece, keep=keep)
         if channel == CONTROL:
             self.large_control = self.bulk.last
 
@@ -1218,7 +1247,7 @@ class Relay:
         budget = 4 * MIB
         for _ in range(500):
             try:
-                frames = sock.recv_multipart(zmq.NOBLOCK)
+                frames = receive(sock)
             except zmq.Again:
                 return True
             self.guard(self.on_kernel_message, channel, frames)
@@ -1258,7 +1287,7 @@ class Relay:
             if not ours:
                 kernel.early.append((frames, header, parent, content))
         elif ours:
-            kernel.info = content
+            kernel.info = bytes(content)
             kernel.next_probe = time.monotonic() + 0.02         # answered, but did iopub hear it?
         if kernel.info is None or not kernel.subscribed:
             return
@@ -1283,7 +1312,7 @@ class Relay:
             self.drop_text(frames, parent)
             return
         self.forward(IOPUB, frames)
-        if b'"status"' in header and b'"idle"' in content and message_type(header) == "status" \
+        if b'"status"' in header and isinstance(content, bytes) and b'"idle"' in content and message_type(header) == "status" \
                 and json.loads(content).get("execution_state") == "idle":
             request = message_id(parent)
             replies = self.held.pop(request, None)
@@ -1389,6 +1418,20 @@ class Relay:
         for attachment in set(self.attachments.values()):
             if attachment is not self.active and now >= attachment.deadline:
                 self.close_attachment(attachment, GO_GARBAGE)
+
+
+def receive(sock):
+    """The frames of one message: bytes, but a large content or buffer stays where libzmq has it and is a view."""
+    frames, after = [sock.recv(zmq.NOBLOCK)], 0
+    while sock.get(zmq.RCVMORE):
+        if after or frames[-1] == DELIMITER:
+            after += 1
+        if after < 6:
+            frames.append(sock.recv())
+        else:
+            frame = sock.recv(copy=False)
+            frames.append(frame.buffer if len(frame) >= LARGE else frame.bytes)
+    return frames
 
 
 def message_type(header):

@@ -20,7 +20,9 @@ internal sealed partial class RelayLink : IAsyncDisposable
 {
     private const string AttachEnded = "the attach process in the sandbox ended";
     private const int AckFrames = 64;
-    private const int AckBytes = 256 * 1024;
+
+    // A quarter of the relay's window: often enough that it never waits for one on a near line.
+    private const int AckBytes = 1024 * 1024;
     private static readonly TimeSpan s_ackDelay = TimeSpan.FromMilliseconds(50);
 
     private readonly Func<CancellationToken, Task<IRelayAttachment>> _attach;

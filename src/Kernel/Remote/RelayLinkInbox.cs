@@ -15,7 +15,7 @@ internal sealed class RelayLinkInbox(long limit)
     private readonly Queue<Held> _bulk = new();
     private readonly Queue<Held> _urgent = new();
     private readonly Channel<bool> _available = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
-    private readonly List<byte[]> _pieces = [];         // only the reader's
+    private readonly RelayMessageAssembler _pieces = new();         // only the reader's
     private long _piecesSize;
     private long _held;
     private ulong _receivedBulk;
@@ -152,14 +152,16 @@ internal sealed class RelayLinkInbox(long limit)
             case RelayFrameKind.BulkPart:
                 AddPiece(frame.Payload);
                 return null;
-            case RelayFrameKind.Bulk when _pieces.Count > 0:
+            case RelayFrameKind.Bulk when !_pieces.IsEmpty:
                 AddPiece(frame.Payload);
-                var message = JoinPieces();
-                size = message.Length;
-                return new RelayItemMessage(RelayMessage.Decode(message));
+                size = (int)_piecesSize;
+                _piecesSize = 0;
+                return new RelayItemMessage(_pieces.Complete());
             case RelayFrameKind.Bulk or RelayFrameKind.Urgent:
-                return new RelayItemMessage(RelayMessage.Decode(frame.Payload.ToArray()));
-            case RelayFrameKind.Event when _pieces.Count == 0:
+                var payload = GC.AllocateUninitializedArray<byte>(size);
+                frame.Payload.CopyTo(payload);
+                return new RelayItemMessage(RelayMessage.Decode(payload));
+            case RelayFrameKind.Event when _pieces.IsEmpty:
             case RelayFrameKind.Notice:
                 return new RelayItemEvent(RelayEvent.Decode(frame.Payload));
             default:
@@ -169,28 +171,8 @@ internal sealed class RelayLinkInbox(long limit)
 
     private void AddPiece(in ReadOnlySequence<byte> payload)
     {
+        _pieces.Add(payload);
         _piecesSize += payload.Length;
-        if (_piecesSize > RelayCodec.MaxMessage)
-        {
-            throw new RelayProtocolException($"a message over {RelayCodec.MaxMessage} bytes");
-        }
-
-        _pieces.Add(payload.ToArray());
-    }
-
-    private byte[] JoinPieces()
-    {
-        var message = GC.AllocateUninitializedArray<byte>((int)_piecesSize);
-        var at = 0;
-        foreach (var piece in _pieces)
-        {
-            piece.CopyTo(message, at);
-            at += piece.Length;
-        }
-
-        _pieces.Clear();
-        _piecesSize = 0;
-        return message;
     }
 
     private readonly record struct Held(RelayItem Item, ulong Number, int Size);

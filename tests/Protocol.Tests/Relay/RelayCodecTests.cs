@@ -23,6 +23,42 @@ public sealed class RelayCodecTests
         RelayChecksum.Of(Encoding.ASCII.GetBytes(text)).ShouldBe(expected);
 
     [Fact]
+    public void The_checksum_of_long_input_is_that_of_zlib()
+    {
+        byte[] bytes = [.. Enumerable.Range(0, 256 * 41).Select(i => (byte)i)];
+
+        // zlib.crc32(bytes(range(256)) * 41)
+        RelayChecksum.Of(bytes).ShouldBe(0x2a57c8dbu);
+    }
+
+    [Fact]
+    public void The_checksum_is_right_at_every_length_and_alignment()
+    {
+        var bytes = new byte[700];
+        new Random(2).NextBytes(bytes);
+        for (var length = 0; length <= 640; length++)
+        {
+            var start = length % 33;
+            RelayChecksum.Of(bytes.AsSpan(start, length)).ShouldBe(BitByBit(bytes.AsSpan(start, length)), $"length {length}");
+        }
+
+        static uint BitByBit(ReadOnlySpan<byte> bytes)
+        {
+            var crc = uint.MaxValue;
+            foreach (var value in bytes)
+            {
+                crc ^= value;
+                for (var bit = 0; bit < 8; bit++)
+                {
+                    crc = (crc >> 1) ^ ((crc & 1) * 0xedb88320);
+                }
+            }
+
+            return ~crc;
+        }
+    }
+
+    [Fact]
     public void The_checksum_of_segments_is_that_of_the_whole()
     {
         var random = new Random(1);
