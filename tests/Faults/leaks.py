@@ -136,7 +136,7 @@ WAYS = {
     "SIGKILL": (by_signal(signal.SIGKILL), True, False, 20),
     "parent killed": (parent_killed, True, True, 20),
     "editor's tree killed": (tree_killed, True, True, 20),
-    "broker killed": (broker_killed, False, False, 3),
+    "broker killed": (broker_killed, True, False, 20),
     "broker and kernel killed together": (both_killed, False, False, 3),
     "machine asleep past the lease": (asleep, False, False, 1),
     "network gone during the kill": (network_gone, None, False, 5),

@@ -15,16 +15,19 @@ namespace InterpreterKernel.Kernel.Remote;
 internal sealed class RemoteKernel : IRemoteKernel
 {
     private static readonly TimeSpan s_untilNotice = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_orphan = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_drain = TimeSpan.FromMilliseconds(500);
 
     private readonly Claim _claim;
     private readonly IAsyncEnumerator<ClaimEvent> _events;
+    private readonly Sandbox.Sandbox _sandbox;
     private readonly RelayLink _link;
     private readonly TimeProvider _time;
     private readonly KernelLog _log;
     private readonly CancellationTokenSource _lost = new();
     private EndOfRemote? _end;
     private bool _givenUp;
+    private Task _orphan = Task.CompletedTask;
 
     /// <summary>Makes it. <see cref="StartAsync"/> starts the kernel.</summary>
     public RemoteKernel(
@@ -33,6 +36,7 @@ internal sealed class RemoteKernel : IRemoteKernel
         Session = session;
         _claim = claim;
         _events = events;
+        _sandbox = sandbox;
         _time = time;
         _log = log;
         _link = new RelayLink(
@@ -169,6 +173,7 @@ internal sealed class RemoteKernel : IRemoteKernel
         _givenUp = true;
         await _claim.DisposeAsync().ConfigureAwait(false);
         await _link.DisposeAsync().ConfigureAwait(false);
+        await _orphan.ConfigureAwait(false);
         _lost.Dispose();
     }
 
@@ -188,10 +193,10 @@ internal sealed class RemoteKernel : IRemoteKernel
     /// <summary>The claim's stream says when the sandbox is gone; its end without a word says that the broker is.</summary>
     private async Task WatchClaimAsync()
     {
-        EndOfRemote end;
+        EndOfRemote? end = null;
+        var brokersLastWords = "its stream ended";
         try
         {
-            end = RemoteEnds.BrokerGone("its stream ended");
             while (await _events.MoveNextAsync().ConfigureAwait(false))
             {
                 if (_events.Current is { Event: ClaimEvents.Lost or ClaimEvents.Failed } last)
@@ -203,7 +208,7 @@ internal sealed class RemoteKernel : IRemoteKernel
         }
         catch (Exception e)
         {
-            end = RemoteEnds.BrokerGone(e.Message);
+            brokersLastWords = e.Message;
         }
 
         if (_givenUp)
@@ -211,11 +216,32 @@ internal sealed class RemoteKernel : IRemoteKernel
             return;
         }
 
+        if (end is null)
+        {
+            end = RemoteEnds.BrokerGone(brokersLastWords);
+            _orphan = KillOrphanAsync();
+        }
+
         Interlocked.CompareExchange(ref _end, end, null);
 
         // What the sandbox still said is on its way to us: it gets a moment to arrive.
         await Task.Delay(s_drain, _time, CancellationToken.None).ConfigureAwait(false);
         await _lost.CancelAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>With the broker gone only this process knows of the sandbox; otherwise its slot were taken until the lease ends.</summary>
+    private async Task KillOrphanAsync()
+    {
+        using var bound = new CancellationTokenSource(s_orphan, _time);
+        try
+        {
+            await _sandbox.KillAsync(bound.Token).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is OperationCanceledException or SandboxException)
+        {
+            // An embedded sandbox went with the broker; one far away goes when its lease ends, or with the next broker's sweep.
+            _log.Debug("The sandbox without a broker was not confirmed to be gone: " + e.Message);
+        }
     }
 
     private async IAsyncEnumerable<RelayItem> ItemsAsync([EnumeratorCancellation] CancellationToken cancellationToken)
