@@ -70,6 +70,7 @@ test('its time is prolonged and shortened, and ends it', async () => {
   await sandbox.setTimeout(1_000)
 
   await eventually(async () => !(await sandbox.isRunning()), 'the sandbox ends with its time')
+  await Sandbox.kill(sandbox.sandboxId) // returns when it is gone, not merely going; until then a change is a conflict
   await assert.rejects(sandbox.setTimeout(1_000), SandboxNotFoundError)
 })
 
