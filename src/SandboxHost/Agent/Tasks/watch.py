@@ -9,6 +9,7 @@ from common import E2BIG, ENOTDIR, TEMPORARY_OLD, clean, temporary, write_all
 from entries import Names, describe
 
 MAX_WATCHED = 8192
+MAX_RENAMES = 256
 MODIFY, ATTRIB, MOVED_FROM, MOVED_TO, CREATED, DELETED, DELETE_SELF, MOVE_SELF = 0x2, 0x4, 0x40, 0x80, 0x100, 0x200, 0x400, 0x800
 OVERFLOW, IGNORED, IS_DIRECTORY = 0x4000, 0x8000, 0x40000000
 ONLY_DIRECTORY, DO_NOT_FOLLOW = 0x01000000, 0x02000000
@@ -71,13 +72,15 @@ class Watch:
             relative = waiting.pop()
             try:
                 with os.scandir(self.path(relative)) as entries:
-                    found = [(os.path.join(relative, e.name), e.is_dir(follow_symlinks=False)) for e in entries]
+                    found = [(os.path.join(relative, e.name), e.is_dir(follow_symlinks=False), holds_bytes(e)) for e in entries]
             except OSError:
                 continue  # gone again, or not ours to look into
-            for name, is_directory in found:
+            for name, is_directory, written in found:
                 if tell and not temporary(name):
                     self.told.add(name)
                     self.tell(CREATE, name)
+                    if written:
+                        self.tell(WRITE, name)
                 if is_directory:
                     try:
                         self.add(name)
@@ -110,7 +113,10 @@ class Watch:
         relative = os.path.join(parent, name)
         if temporary(name):
             if mask & MOVED_FROM:
-                self.uploads = {cookie: name.startswith(TEMPORARY_OLD)}
+                # Renames of different processes may be told interleaved, and of one given up the second half never comes.
+                if len(self.uploads) >= MAX_RENAMES:
+                    self.uploads.clear()
+                self.uploads[cookie] = name.startswith(TEMPORARY_OLD)
             return  # an upload under way
         if mask & (CREATED | MOVED_TO):
             replaced = self.uploads.pop(cookie, None) if mask & MOVED_TO else None
@@ -127,6 +133,7 @@ class Watch:
                 except (FileNotFoundError, PermissionError, NotADirectoryError):
                     pass  # it went again
         if mask & MOVED_FROM:
+            self.told.discard(relative)
             self.tell(RENAME, relative)
             if mask & IS_DIRECTORY:
                 self.forget(relative)
@@ -158,3 +165,10 @@ class Watch:
     def send(self, kind, name, entry=b""):
         body = bytes((kind,)) + name + b"\0" + entry
         write_all(self.out, len(body).to_bytes(4, "big") + body)
+
+
+def holds_bytes(entry):
+    try:
+        return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size > 0
+    except OSError:
+        return False  # it went
