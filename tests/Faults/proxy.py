@@ -24,6 +24,7 @@ class Connection:
         self.one_way = None  # "down" or "up": that direction alone passes nothing
         self.corrupt = {}  # direction: how many bytes still pass untouched before one is changed
         self.tasks = []
+        self.running = None
 
     async def run(self):
         loop = asyncio.get_running_loop()
@@ -85,7 +86,6 @@ class Connection:
 
     def close(self, reset=False):
         """The pumps first: a socket that a pump still waits for must not be closed under it."""
-        self.proxy.connections.discard(self)
         current = asyncio.current_task()
         for task in self.tasks:
             if task is not current:
@@ -99,6 +99,7 @@ class Connection:
                     if reset:
                         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     end.close()
+        self.proxy.connections.discard(self)
 
 
 class FaultProxy:
@@ -150,7 +151,7 @@ class FaultProxy:
                 connection.close(reset=True)
                 continue
             self.connections.add(connection)
-            asyncio.create_task(connection.run())
+            connection.running = asyncio.create_task(connection.run())  # held: the loop itself would let it go
 
     def _call(self, action, *arguments):
         done = threading.Event()
