@@ -67,16 +67,7 @@ internal sealed partial class Bridge
     /// <summary>The kernel that had the open requests is gone. What comes behind the cell that could not be stopped fails with it, unless the user wants otherwise.</summary>
     private void Renewed_NeedsLock()
     {
-        var again = _open.EndWithKernel();
-        if (_continueAfterTimeout)
-        {
-            _parked.AddBefore(again.Select(r => (r.Channel, r.Message)));
-        }
-        else
-        {
-            _parked.AbortCells();
-        }
-
+        _open.EndWithKernel(_parked);
         _answers.Follow(_renewal!.Session);
         _renewal = null;
     }

@@ -41,7 +41,6 @@ internal sealed partial class Bridge : IAsyncDisposable
 
     private readonly OpenRequests _open;
     private readonly ParkedRequests _parked;
-    private readonly bool _continueAfterTimeout;
     private readonly TaskCompletionSource<BridgeEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closing = new();
 
@@ -63,7 +62,6 @@ internal sealed partial class Bridge : IAsyncDisposable
         _local = new LocalAnswers(clients, answers);
         _parked = new ParkedRequests(clients, answers, _local, time);
         _open = new OpenRequests(clients, answers, _local, settings, time, OnTimeUp);
-        _continueAfterTimeout = settings.ContinueAfterTimeout;
     }
 
     /// <summary>The kernel that takes requests now: none while there is no sandbox, or its kernel process is being replaced.</summary>
@@ -159,6 +157,7 @@ internal sealed partial class Bridge : IAsyncDisposable
         if (_renewal is not null)
         {
             _parked.Because("Starting the kernel again");
+            return;
         }
 
         Claim_NeedsLock();

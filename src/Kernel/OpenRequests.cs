@@ -179,14 +179,14 @@ internal sealed class OpenRequests(
     public Rung GiveUpRestart() => _ladder.GiveUpRestart(_condemned!);
 
     /// <summary>
-    /// The kernel was replaced because of the condemned cell, which is told so. Those behind it do not run on lost variables, unless the user
-    /// wants that: then they come back from here, to go in again.
+    /// The kernel was replaced because of the condemned cell, which is told so. Those behind it, also the ones in <paramref name="parked"/>, do
+    /// not run on lost variables, unless the user wants that: then all of them wait there.
     /// </summary>
-    public IReadOnlyList<InFlight.Request> EndWithKernel()
+    public void EndWithKernel(ParkedRequests parked)
     {
         var verdict = _ladder.VerdictOn(_condemned!)!;
         var lost = CellError.Plain("KernelRestarted", "The kernel process was replaced because a cell could not be stopped; its variables are lost.");
-        List<InFlight.Request> again = [];
+        List<(JupyterChannel Channel, JupyterMessage Cell)> behind = [];
         var open = _open.TakeAll();
         _ladder.Clear();
         AnswerInterrupts();
@@ -202,7 +202,7 @@ internal sealed class OpenRequests(
             }
             else if (settings.ContinueAfterTimeout)
             {
-                again.Add(request);
+                behind.Add((request.Channel, request.Message));
             }
             else
             {
@@ -211,7 +211,14 @@ internal sealed class OpenRequests(
         }
 
         _condemned = null;
-        return again;
+        if (settings.ContinueAfterTimeout)
+        {
+            parked.AddBefore(behind);
+        }
+        else
+        {
+            parked.AbortCells();
+        }
     }
 
     // The end.

@@ -3,8 +3,8 @@ using InterpreterKernel.Protocol.Jupyter;
 namespace InterpreterKernel.Kernel;
 
 /// <summary>
-/// The requests that wait for a kernel, in their order. A cell that waits for longer than a second is told why. Not thread-safe, but for
-/// <see cref="Because"/>: the bridge's lock guards it.
+/// The requests that wait for a kernel, in their order. A cell that waits for longer than a second is told why. Not thread-safe: the
+/// bridge's lock guards it.
 /// </summary>
 internal sealed class ParkedRequests(IClients clients, Answers answers, LocalAnswers local, TimeProvider time) : IDisposable
 {

@@ -18,7 +18,6 @@ namespace InterpreterKernel.Kernel.Remote;
 /// </summary>
 internal sealed partial class RelayLink : IAsyncDisposable
 {
-    private const string AttachEnded = "the attach process in the sandbox ended";
     private const int AckFrames = 64;
 
     // A quarter of the relay's window: often enough that it never waits for one on a near line.
@@ -44,7 +43,9 @@ internal sealed partial class RelayLink : IAsyncDisposable
     // a round trip. Later ones wait for the relay's.
     private bool _hasWritten;
     private bool _resuming;
-    private bool _greeted;
+
+    // The last attach process was started, and ended before a relay spoke through it.
+    private bool _endedUngreeted;
 
     // Acknowledging. The writer alone changes _acked.
     private (ulong Bulk, ulong Urgent) _acked;
@@ -155,13 +156,13 @@ internal sealed partial class RelayLink : IAsyncDisposable
                 try
                 {
                     reason = await ServeOneAttachmentAsync();
-                    noRelaySince = reason == AttachEnded && !_greeted ? noRelaySince ?? _time.GetTimestamp() : null;
                 }
                 catch (Exception e) when (IsTemporary(e))
                 {
                     reason = e.Message;
-                    noRelaySince = null;
                 }
+
+                noRelaySince = _endedUngreeted ? noRelaySince ?? _time.GetTimestamp() : null;
 
                 if (noRelaySince is { } since && _time.GetElapsedTime(since) >= _options.RelayGoneAfter)
                 {
@@ -212,6 +213,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
     /// <summary>Steps 1 to 3; returns or throws what ended the attachment.</summary>
     private async Task<string> ServeOneAttachmentAsync()
     {
+        _endedUngreeted = false;
         using var over = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token);
         using var late = new CancellationTokenSource(_options.AttachTimeout, _time);
         using var attaching = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token, late.Token);
@@ -227,7 +229,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
 
         late.CancelAfter(Timeout.InfiniteTimeSpan);     // whoever kept the token for the life of the stream shall not be cancelled
 
-        (_resuming, _greeted) = (_hasWritten, false);
+        _resuming = _hasWritten;
         var greeted = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Task<string>[] loops =
         [
@@ -236,6 +238,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
             WatchAsync(greeted.Task, over.Token),
         ];
         var first = await Task.WhenAny(loops);                                                      // 3
+        _endedUngreeted = !greeted.Task.IsCompleted && first != loops[^1];
         await over.CancelAsync();
         await attachment.DisposeAsync();
         await ((Task)Task.WhenAll(loops)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);   // only the first one's end matters
@@ -255,7 +258,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
             Volatile.Write(ref _lastHeard, _time.GetTimestamp());
             if (bytes.IsEmpty)
             {
-                return AttachEnded;
+                return "the attach process in the sandbox ended";
             }
 
             frames.Append(bytes);
@@ -292,7 +295,6 @@ internal sealed partial class RelayLink : IAsyncDisposable
         {
             case RelayFrameKind.Hello:
                 OnHello(RelayHello.Decode(frame.Payload));                                          // 2
-                _greeted = true;
                 greeted.SetResult();
                 break;
             case RelayFrameKind.Ack:

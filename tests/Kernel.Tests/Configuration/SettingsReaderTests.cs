@@ -50,6 +50,31 @@ public sealed class SettingsReaderTests : IDisposable
     }
 
     [Fact]
+    public void Limits_can_be_set_and_taken_away_again()
+    {
+        File.WriteAllText(_file, """{ "cellTimeout": 30, "notebookTimeout": "1h", "timeoutGraces": ["1s", "500ms", 10], "continueAfterTimeout": true }""");
+        var settings = Read(new() { ["notebookTimeout"] = "none" }, new() { ["INTERPRETER_KERNEL_START_TIMEOUT"] = "2m" });
+        settings.CellTimeout.ShouldBe(TimeSpan.FromSeconds(30));
+        settings.NotebookTimeout.ShouldBeNull();
+        settings.StartTimeout.ShouldBe(TimeSpan.FromMinutes(2));
+        settings.TimeoutGraces.ShouldBe(new(TimeSpan.FromSeconds(1), TimeSpan.FromMilliseconds(500), TimeSpan.FromSeconds(10)));
+        settings.ContinueAfterTimeout.ShouldBeTrue();
+    }
+
+    [Theory]
+    [InlineData("cellTimeout", "soon")]
+    [InlineData("cellTimeout", "0")]
+    [InlineData("startTimeout", "none")]
+    [InlineData("timeoutGraces", "2s,2s")]
+    [InlineData("timeoutGraces", "2s,2s,soon")]
+    [InlineData("continueAfterTimeout", "perhaps")]
+    public void A_limit_that_is_none_is_a_fault(string key, string text)
+    {
+        SettingsReader.Read(new Dictionary<string, string> { [key] = text }, _ => null, null, out var faults);
+        faults.ShouldHaveSingleItem().ShouldContain(key);
+    }
+
+    [Fact]
     public void A_key_reads_the_same_everywhere()
     {
         var key = SettingKeys.All.Single(k => k.Name == "requestTimeout");

@@ -287,6 +287,32 @@ public sealed class RelayLinkTests : IAsyncDisposable
         (await link.Completion.WaitAsync(TimeSpan.FromSeconds(30))).Reason.ShouldBe(RelayLinkEndReason.RelayReplaced);
     }
 
+    [Fact]
+    public async Task A_sandbox_in_which_no_relay_starts_any_more_ends_the_link_after_a_while()
+    {
+        var time = new FakeTime();
+        var link = Open(s_quick with { FirstRetry = TimeSpan.Zero, LongestRetry = TimeSpan.Zero, RelayGoneAfter = TimeSpan.FromSeconds(30) }, time);
+        link.Start();
+        await (await (await _relay.NextAsync()).GreetAsync()).DisposeAsync();
+        await EndAfterAsync(TimeSpan.Zero);
+        await EndAfterAsync(TimeSpan.FromSeconds(20));
+        await (await (await _relay.NextAsync()).GreetAsync()).DisposeAsync();
+        await EndAfterAsync(TimeSpan.FromSeconds(20));
+        await EndAfterAsync(TimeSpan.FromSeconds(20));
+        var last = await _relay.NextAsync();
+        link.Completion.IsCompleted.ShouldBeFalse("a relay was there in between");
+        time.Advance(TimeSpan.FromSeconds(20));
+        await last.DisposeAsync();
+        (await link.Completion.WaitAsync(TimeSpan.FromSeconds(30))).Reason.ShouldBe(RelayLinkEndReason.RelayGone);
+
+        async Task EndAfterAsync(TimeSpan wait)
+        {
+            var attachment = await _relay.NextAsync();
+            time.Advance(wait);
+            await attachment.DisposeAsync();
+        }
+    }
+
     public static TheoryData<string, bool> WrongFrames => new()
     {
         { Convert.ToHexString(RelayCodec.EncodeAck(99, 0)), true },

@@ -57,6 +57,7 @@ public sealed class KernelMessagesTests
         Content(_messages.Stream("stderr", "a\nb\u001b ü", null)).ShouldBe("""{"name":"stderr","text":"a\nb\u001B ü"}""");
         Content(_messages.ClearOutput(true, null)).ShouldBe("""{"wait":true}""");
         Content(_messages.InterruptReply(_request)).ShouldBe("""{"status":"ok"}""");
+        Content(_messages.AbortedReply(_request)).ShouldBe("""{"status":"aborted"}""");
         Content(_messages.ShutdownReply(_request, restart: false)).ShouldBe("""{"status":"ok","restart":false}""");
         Content(_messages.KernelInfoReply(_request, "{\"raw\" : 1}"u8.ToArray())).ShouldBe("""{"raw" : 1}""");
     }

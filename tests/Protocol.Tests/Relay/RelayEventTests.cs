@@ -30,6 +30,8 @@ public sealed class RelayEventTests
     public void The_other_events_are_read()
     {
         Decode("""{"op":"interrupted","delivered":true,"parent":"m"}""").ShouldBe(new KernelInterrupted(true, "m"));
+        Decode("""{"op":"interrupted","delivered":false,"parent":null,"cell":"c"}""").ShouldBe(new KernelInterrupted(false, null) { Cell = "c" });
+        Decode("""{"op":"killed","exit_code":null,"signal":"SIGKILL","stderr":""}""").ShouldBe(new KernelKilled(new KernelEnding(null, "SIGKILL", "")));
         Decode("""{"op":"dropped","bytes":5000000000,"parent":null}""").ShouldBe(new OutputDropped(5_000_000_000, null));
         Decode("""{"op":"start_failed","message":"no","exit_code":1,"signal":null,"stderr":""}""")
             .ShouldBe(new KernelStartFailed("no", new KernelEnding(1, null, "")));
@@ -68,6 +70,7 @@ public sealed class RelayEventTests
         json.RootElement.GetRawText().ShouldBe(
             """{"op":"start","bulk":12,"kernel":"ir","session":"s-1","cwd":"/home/user","argv":["a b","{connection_file}"],"env":{"A":"1","B":null}}""");
         Encoding.UTF8.GetString(new InterruptKernel().Encode(3).Span).ShouldBe("""{"op":"interrupt","bulk":3}""");
+        Encoding.UTF8.GetString(new InterruptKernel("c").Encode(3).Span).ShouldBe("""{"op":"interrupt","bulk":3,"cell":"c"}""");
         Encoding.UTF8.GetString(new RestartKernel("s-2").Encode(3).Span).ShouldBe("""{"op":"restart","bulk":3,"session":"s-2"}""");
     }
 
