@@ -304,6 +304,19 @@ def test_a_fault_in_the_spool_costs_text_at_most(tmp_path):
     assert not spool.full() and not spool.disk_failed and spool.in_memory == 0
 
 
+def test_what_leaves_at_once_is_not_spooled(tmp_path):
+    lane = relay.Lane(relay.Spool(str(tmp_path), 1000, 1_000_000))
+    lane.put(relay.BULK, b"x" * 5000, b"y", keep=True)
+    lane.put(relay.BULK, b"z" * 5000)
+    assert [lane.spool.is_in_memory(place) for _, _, place in lane.unsent] == [True, False]
+    assert lane.waiting() == 5001 + 5000 + 2 * (relay.FRAME_OVERHEAD + 4)
+    assert lane.take() + lane.take() == relay.encode(relay.BULK, 1, b"x" * 5000 + b"y") + relay.encode(relay.BULK, 2, b"z" * 5000)
+    lane.resume(1)
+    assert lane.waiting() == 5000 + relay.FRAME_OVERHEAD + 4
+    lane.acknowledge(1)
+    assert lane.take() == relay.encode(relay.BULK, 2, b"z" * 5000)
+
+
 def test_nothing_of_an_ended_relay_runs(directory):
     bridge = Bridge(directory).attach()
     pid = bridge.start("fake")["pid"]

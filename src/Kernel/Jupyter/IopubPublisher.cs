@@ -20,6 +20,10 @@ internal sealed class IopubPublisher
     // libzmq tells us of reads in steps of half the mark: a drained queue still seems to hold up to 127 messages.
     private const int LossyWindow = (BoundSockets.IopubHighWaterMark / 2) - 28;
 
+    // A message of this size is worth a collection once it has left. Left alone, the collector lets several of its size gather,
+    // and the process of one notebook grows to half a gigabyte after a few large outputs.
+    private const long Large = 16L << 20;
+
     private static readonly TimeSpan s_askAgain = TimeSpan.FromSeconds(1);
 
     private readonly ZeroMqSocket _socket;
@@ -31,6 +35,7 @@ internal sealed class IopubPublisher
     private readonly List<HeldMessages> _writtenOff = [];
     private HeldMessages _inFlight;
     private long _spoolBytes;
+    private bool _sentLarge;
     private int _subscriptions;
     private bool _lossy;
     private int _window;
@@ -91,6 +96,7 @@ internal sealed class IopubPublisher
                 handedOver += message.Cost;
                 Sent++;
                 _blocked = false;
+                _sentLarge |= message.Cost >= Large;
                 if (_lossy)
                 {
                     _window--;
@@ -107,6 +113,12 @@ internal sealed class IopubPublisher
         if (_inFlight.Bytes < _options.RoomBytes || WriteOffWhenStuck())
         {
             _blocked = false;
+        }
+
+        if (_sentLarge && _inFlight.Bytes < Large)
+        {
+            _sentLarge = false;
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Forced, blocking: true, compacting: false);
         }
 
         return handedOver;

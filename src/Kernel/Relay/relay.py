@@ -395,6 +395,10 @@ class Lane:
         self.in_flight += entry[1]
         return frame
 
+    def waiting(self):
+        """Bytes that were not sent yet."""
+        return self.spool.in_memory + self.spool.in_files - self.in_flight
+
     def acknowledge(self, number):
         if number > self.last:
             raise LinkError("frame %d acknowledged, of %d" % (number, self.last))
@@ -1166,7 +1170,7 @@ class Relay:
             self.urgent.put(URGENT, *piece)
             return
         self.tell_dropped()
-        keep = not self.bulk.unsent         # then it leaves now, and the spool would only copy what is in memory already
+        keep = self.bulk.waiting() < BATCH  # then it leaves now, and the spool would only copy what is in memory already
         while following is not None:
             self.bulk.put(BULK_PART, *piece, keep=keep)
             piece, following = following, next(pieces, None)
@@ -1426,7 +1430,7 @@ def receive(sock):
     while sock.get(zmq.RCVMORE):
         if after or frames[-1] == DELIMITER:
             after += 1
-        if after < 6:
+        if after < 5:                       # signature, header, parent header, metadata
             frames.append(sock.recv())
         else:
             frame = sock.recv(copy=False)
