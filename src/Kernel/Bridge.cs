@@ -268,6 +268,12 @@ internal sealed partial class Bridge : IAsyncDisposable
         {
             lock (_gate)
             {
+                if (_remote != remote)
+                {
+                    // Given up for another; its end, if that is what comes, is no news.
+                    return;
+                }
+
                 switch (item)
                 {
                     case RemoteItem.Message(var channel, var message):

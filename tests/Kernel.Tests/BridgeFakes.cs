@@ -89,6 +89,9 @@ internal sealed class FakeRemote : IRemoteKernel
 
     public string? GivenUp { get; private set; }
 
+    /// <summary>As the real one does when it sees that its sandbox is gone.</summary>
+    public bool EndsWhenReleased { get; set; }
+
     public bool Disposed { get; private set; }
 
     public void Send(JupyterChannel channel, JupyterMessage message)
@@ -120,6 +123,11 @@ internal sealed class FakeRemote : IRemoteKernel
     public Task ReleaseAsync(TimeSpan limit)
     {
         GivenUp = "released";
+        if (EndsWhenReleased)
+        {
+            Say(new RemoteItem.Ended(new EndOfRemote(KernelDied: false, "SandboxLost", "gone")));
+        }
+
         return Task.CompletedTask;
     }
 

@@ -237,6 +237,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         Client("behind");
         await ClimbToRestartAsync("a");
         var first = Remote;
+        first.EndsWhenReleased = true;
         if (killed)
         {
             first.Say(new RemoteItem.Killed());
