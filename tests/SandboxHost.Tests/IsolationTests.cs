@@ -63,6 +63,15 @@ public sealed class IsolationTests(SharedHost shared) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Its_own_cgroup_can_be_read_and_not_be_changed()
+    {
+        (await _sandbox.RunAsync("cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null")).Stdout
+            .ShouldBe($"{new SandboxResources().MemoryBytes}\n");
+        (await _sandbox.RunAsync("find /sys/fs/cgroup -writable; find /sys/fs/cgroup -name cgroup.procs | wc -l")).Stdout.Trim().ShouldMatch("^[1-9][0-9]*$");
+        (await _sandbox.RunAsync("mkdir /sys/fs/cgroup/x /sys/fs/cgroup/memory/x")).ExitCode.ShouldBe(1);
+    }
+
+    [Fact]
     public async Task The_hosts_home_and_its_other_files_are_not_there()
     {
         var secret = Path.Combine(Directory.CreateTempSubdirectory("ik-secret-").FullName, "secret");
@@ -79,8 +88,9 @@ public sealed class IsolationTests(SharedHost shared) : IAsyncLifetime
 
             (await OutsideAsync("/bin/cat", secret, root)).ShouldBe("hushhush");
             (await _sandbox.RunAsync("ls -A / /home /root /run /var /mnt /opt /srv 2>/dev/null | tr '\\n' ' '")).Stdout.ShouldBe(
-                "/: bin dev etc home lib lib64 proc root run sbin tmp usr var  /home: user  /root:  /run: ik  /var: tmp ");
+                "/: bin dev etc home lib lib64 proc root run sbin sys tmp usr var  /home: user  /root:  /run: ik  /var: tmp ");
             (await _sandbox.RunAsync("ls -A /usr/local/etc")).Stdout.ShouldBe("");
+            (await _sandbox.RunAsync("ls -A /sys /sys/fs | tr '\\n' ' '")).Stdout.ShouldBe("/sys: fs  /sys/fs: cgroup ");
         }
         finally
         {

@@ -87,7 +87,7 @@ public sealed class TemplateTests : IDisposable
 
         var result = await stream.ReadToEndAsync();
 
-        result.Stdout.ShouldBe("['bin', 'dev', 'etc', 'home', 'lib', 'lib64', 'proc', 'root', 'run', 'tmp', 'usr', 'var'] marker\n\n");
+        result.Stdout.ShouldBe("['bin', 'dev', 'etc', 'home', 'lib', 'lib64', 'proc', 'root', 'run', 'sys', 'tmp', 'usr', 'var'] marker\n\n");
         result.ExitCode.ShouldNotBe(0);
     }
 

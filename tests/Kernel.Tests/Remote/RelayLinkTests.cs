@@ -210,7 +210,7 @@ public sealed class RelayLinkTests : IAsyncDisposable
         await WhenAsync(link, connection => connection.IsConnected);
 
         changes.Select(change => change.IsConnected).ShouldBe([true, false, true]);
-        changes[1].Reason.ShouldBe("nothing was heard from the sandbox for 12 s");
+        changes[1].Reason.ShouldBe("nothing was heard from the sandbox for 9 s");
         changes[1].Since.ShouldBe(time.GetUtcNow());
     }
 
