@@ -20,8 +20,8 @@ internal sealed class IopubPublisher
     // libzmq tells us of reads in steps of half the mark: a drained queue still seems to hold up to 127 messages.
     private const int LossyWindow = (BoundSockets.IopubHighWaterMark / 2) - 28;
 
-    // A message of this size is worth a collection once it has left. Left alone, the collector lets several of its size gather,
-    // and the process of one notebook grows to half a gigabyte after a few large outputs.
+    // A message of this size is worth a collection once it has left, one that gives the memory back to the system. Left alone,
+    // the collector lets several of its size gather: the process of one notebook grew to half a gigabyte and stayed there.
     private const long Large = 16L << 20;
 
     private static readonly TimeSpan s_askAgain = TimeSpan.FromSeconds(1);
@@ -35,7 +35,7 @@ internal sealed class IopubPublisher
     private readonly List<HeldMessages> _writtenOff = [];
     private HeldMessages _inFlight;
     private long _spoolBytes;
-    private bool _sentLarge;
+    private long? _largeAt;
     private int _subscriptions;
     private bool _lossy;
     private int _window;
@@ -96,7 +96,7 @@ internal sealed class IopubPublisher
                 handedOver += message.Cost;
                 Sent++;
                 _blocked = false;
-                _sentLarge |= message.Cost >= Large;
+                _largeAt = message.Cost >= Large ? Sent : _largeAt;
                 if (_lossy)
                 {
                     _window--;
@@ -115,10 +115,11 @@ internal sealed class IopubPublisher
             _blocked = false;
         }
 
-        if (_sentLarge && _inFlight.Bytes < Large)
+        // Not before another message came: whoever brought the large one may hold it until then.
+        if (Sent > _largeAt && _inFlight.Bytes < Large)
         {
-            _sentLarge = false;
-            GC.Collect(GC.MaxGeneration, GCCollectionMode.Forced, blocking: true, compacting: false);
+            _largeAt = null;
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         }
 
         return handedOver;
