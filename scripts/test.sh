@@ -160,7 +160,7 @@ sdk_tests() { # the report is for us, the rest for people
     node=$(node_for_sdks) || return 1
     install_sdks || return 1
     # Two reporters, because the one that a machine can read is none for people.
-    "$node" --test --test-timeout=120000 --test-reporter=spec --test-reporter-destination=stderr \
+    "$node" --test --test-timeout=300000 --test-reporter=spec --test-reporter-destination=stderr \
         --test-reporter=tap --test-reporter-destination="$results/Sdk.tap" ./*.test.mjs
 }
 if wants Sdk; then

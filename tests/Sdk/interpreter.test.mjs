@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import os from 'node:os'
 import { test } from 'node:test'
 import { NotFoundError, Sandbox, SandboxError } from '@e2b/code-interpreter'
 import { eventually, useHost } from './harness.mjs'
@@ -37,7 +38,9 @@ test('1+1 is quick once the kernel runs', async (t) => {
   }
   times.sort((a, b) => a - b)
   t.diagnostic(`first ${first.toFixed(0)} ms, then median ${times[10].toFixed(1)} ms`)
-  assert.ok(times[10] < 40, `median ${times[10]} ms`) // delayed acknowledgements alone would cost 40
+  // Delayed acknowledgements alone would cost 40; longer only while the machine has more to do than it has processors.
+  const crowding = Math.max(1, os.loadavg()[0] / os.cpus().length)
+  assert.ok(times[10] < 40 * crowding, `median ${times[10]} ms`)
 })
 
 test('a plot comes as an image', async (t) => {

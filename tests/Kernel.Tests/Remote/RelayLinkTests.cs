@@ -204,13 +204,13 @@ public sealed class RelayLinkTests : IAsyncDisposable
         }
 
         link.Connection.IsConnected.ShouldBeTrue();
-        time.Advance(interval * 3);
+        time.Advance(interval * 2.5);
         await attachment.GivenUpAsync();
         await (await _relay.NextAsync()).GreetAsync();
         await WhenAsync(link, connection => connection.IsConnected);
 
         changes.Select(change => change.IsConnected).ShouldBe([true, false, true]);
-        changes[1].Reason.ShouldBe("nothing was heard from the sandbox for 9 s");
+        changes[1].Reason.ShouldBe("nothing was heard from the sandbox for 7.5 s");
         changes[1].Since.ShouldBe(time.GetUtcNow());
     }
 
