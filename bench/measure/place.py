@@ -29,8 +29,9 @@ class Place(kernels.Site):
         self.folder("work")
         self.against, self.helpers = against, []
         self.commands = {PLAIN: ["/usr/bin/python3" if sys.executable.startswith("/usr") else sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
-        self.commands[OURS] = json.loads((self.install() / "kernel.json").read_text())["argv"]
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ended from outside, a run leaves nothing either
         try:
+            self.commands[OURS] = json.loads((self.install() / "kernel.json").read_text())["argv"]
             if against:
                 self._use_service(against, delay, rate)
         except BaseException:
