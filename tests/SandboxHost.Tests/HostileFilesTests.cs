@@ -163,14 +163,16 @@ public sealed class HostileFilesTests(SharedHost shared) : IAsyncLifetime
         using (var cancel = new CancellationTokenSource())
         {
             var response = await shared.Client.Http.SendAsync(_sandbox.Request(HttpMethod.Get, "/files?path=big"), HttpCompletionOption.ResponseHeadersRead, cancel.Token);
-            var stopped = await _sandbox.RunAsync("for p in $(pgrep -P 1); do [ $p = $$ ] || kill -STOP $p; done; pgrep -c -r T . ");
+            var stopped = await _sandbox.RunAsync("for p in $(pgrep -P 1); do [ $p = $$ ] || kill -STOP $p; done; "
+                + "for i in $(seq 200); do [ $(pgrep -c -r T .) = 1 ] && break; sleep 0.02; done; pgrep -c -r T . ");
             stopped.Stdout.ShouldBe("1\n");
             (await StatAsync("big")).ShouldBeNull();
             await cancel.CancelAsync();
             response.Dispose();
         }
 
-        // Other tests do not run meanwhile: the collection is one.
+        // Other tests do not run meanwhile: the collection is one. Nothing tells when the last descriptor is closed, so it is looked
+        // for, during ten seconds at most.
         for (var i = 0; i < 500 && Descriptors() > before; i++)
         {
             await Task.Delay(20);

@@ -57,12 +57,18 @@ public sealed class PauseTests
         var sandbox = await host.Client.CreateAsync();
         uint pid;
         await using (var stream = await sandbox.StartAsync(Counter, stdin: true))
+        await using (var busy = await sandbox.StartAsync("while :; do :; done"))
         {
             await stream.ReadUntilAsync("on");
             pid = stream.Pid;
+
+            // The positive control: while it runs, its processor time grows.
+            var running = CpuOf(sandbox);
+            await UntilAsync(() => Task.FromResult(CpuOf(sandbox) > running));
             (await PostAsync(host, sandbox, "pause")).StatusCode.ShouldBe(HttpStatusCode.NoContent);
         }
 
+        // That nothing happens can only be seen over a while: twenty ticks of the processor's clock.
         var before = CpuOf(sandbox);
         await Task.Delay(200);
         CpuOf(sandbox).ShouldBe(before);

@@ -93,6 +93,7 @@ public sealed class SlotsTests
         {
             most = Math.Max(most, await service.CountAsync());
             samples++;
+            // The sampling interval: there is no signal to wait for, the count is watched from outside.
             await Task.Delay(5, done).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 

@@ -87,7 +87,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     {
         await BeginAsync("a");
         Advance(10);
-        Taken("a");
+        await TakenAsync("a");
         Advance(0.5);
         Remote.Say(JupyterChannel.Iopub, "error", "a", Interrupted);
         Remote.Say(JupyterChannel.Iopub, "status", "a", """{"execution_state":"idle"}""");
@@ -114,12 +114,12 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     {
         await BeginAsync("a");
         Advance(10);
-        Taken("a");
+        await TakenAsync("a");
         Advance(1.9);
         Remote.Stops.Count.ShouldBe(1);
         Advance(0.2);
         Remote.Stops.ShouldBe(["interrupt a", "interrupt a"]);
-        Taken("a");
+        await TakenAsync("a");
         await FinishAsync("a");
         Content(^1).GetProperty("evalue").GetString()!.ShouldContain("rung 2 of 4");
         Advance(60);
@@ -131,7 +131,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     {
         await BeginAsync("a");
         Advance(10);
-        Taken("a");
+        await TakenAsync("a");
         await EndAsync("a", """{"status":"ok","execution_count":3}""", lines: 3);
         _clients.Sent[^3].Message.MessageType.ShouldBe("error", "before idle, behind which nobody looks");
         var reply = Content(^1);
@@ -145,7 +145,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     {
         await BeginAsync("a");
         Advance(10);
-        Taken("a");
+        await TakenAsync("a");
         await EndAsync("a", """{"status":"abort"}""", lines: 3);
         Content(^1).GetProperty("status").GetString().ShouldBe("error");
     }
@@ -155,7 +155,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     {
         await BeginAsync("a");
         Advance(10);
-        Taken("a", delivered: false);
+        await TakenAsync("a", delivered: false);
         Advance(60);
         await EndAsync("a");
         Content(^1).GetProperty("status").GetString().ShouldBe("ok");
@@ -287,7 +287,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         Advance(10);
         Advance(29);
         Remote.Stops.ShouldBe(["interrupt a"], "it is kept until it can be delivered");
-        Taken("a");
+        await TakenAsync("a");
         Advance(1.9);
         Remote.Stops.Count.ShouldBe(1);
         await FinishAsync("a");
@@ -310,7 +310,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     {
         await BeginAsync("a");
         Advance(10);
-        Taken("a");
+        await TakenAsync("a");
         Remote.Say(JupyterChannel.Iopub, "status", "a", """{"execution_state":"idle"}""");
         await Settled();
         Advance(2.1);
@@ -337,7 +337,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         Advance(2.9);
         Remote.Stops.ShouldBeEmpty();
         Advance(0.2);
-        Taken("a");
+        await TakenAsync("a");
         await FinishAsync("a");
         Content(^1).GetProperty("evalue").GetString()!.ShouldContain("3s (%%timeout)");
         Client("b", metadata: """{"timeout":1}""");
@@ -368,7 +368,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         Advance(3.9);
         Remote.Stops.ShouldBeEmpty();
         Advance(0.2);
-        Taken("b");
+        await TakenAsync("b");
         await FinishAsync("b");
         Content(^1).GetProperty("evalue").GetString()!.ShouldContain("all cells together may run 10s (notebookTimeout)");
         Client("c");
@@ -457,9 +457,9 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     private async Task ClimbToRestartAsync(string id)
     {
         Advance(10);
-        Taken(id);
+        await TakenAsync(id);
         Advance(2);
-        Taken(id);
+        await TakenAsync(id);
         Advance(2);
         await Until(() => Remote.Stops.Count == 3);
         Remote.Stops.ShouldBe([$"interrupt {id}", $"interrupt {id}", "restart"]);
@@ -484,10 +484,10 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     }
 
     /// <summary>The relay's word about an interrupt, taken in before this returns.</summary>
-    private void Taken(string id, bool delivered = true)
+    private async Task TakenAsync(string id, bool delivered = true)
     {
         Remote.Say(new RemoteItem.Interrupted(id, delivered));
-        Settled().GetAwaiter().GetResult();
+        await Settled();
     }
 
     /// <summary>What was said before is dealt with once a message said after it has passed.</summary>
