@@ -50,6 +50,9 @@ internal static partial class BrokerLog
     [LoggerMessage(22, LogLevel.Warning, "Claim {Id} failed: {Reason}: {Why}")]
     public static partial void ClaimFailed(this ILogger log, string id, string reason, string why);
 
+    [LoggerMessage(23, LogLevel.Warning, "Claim {Id}: its holder says {Reason}")]
+    public static partial void HolderReported(this ILogger log, string id, string reason);
+
     [LoggerMessage(30, LogLevel.Warning, "Sandbox {Id} was left by broker {Instance}, which is dead; killed")]
     public static partial void Swept(this ILogger log, string id, string instance);
 

@@ -44,6 +44,38 @@ public sealed class BrokerAppTests(ITestOutputHelper output) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Metrics_are_what_Prometheus_reads()
+    {
+        await using var claim = await _client.ClaimAsync(TestDesk.Request());
+        await ReadyAsync(claim);
+
+        var lines = (await _client.MetricsAsync()).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+        lines.ShouldContain("# TYPE interpreter_kernel_slots_used gauge");
+        lines.ShouldContain("interpreter_kernel_slots_used{service=\"embedded\"} 1");
+        lines.ShouldContain("interpreter_kernel_create_seconds_count 1");
+        lines.ShouldAllBe(l => System.Text.RegularExpressions.Regex.IsMatch(l, "^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\\{[a-z]+=\"[^\"]*\"\\})? [0-9.E+-]+)$"));
+    }
+
+    [Fact]
+    public async Task A_holders_report_is_bounded_and_shown()
+    {
+        await using (var claim = await _client.ClaimAsync(TestDesk.Request()))
+        {
+            await ReadyAsync(claim);
+            (await Should.ThrowAsync<BrokerException>(() => claim.ReportAsync(new HolderReport(new string('x', 65), "")))).Fault.ShouldBe(BrokerFault.Invalid);
+            (await Should.ThrowAsync<BrokerException>(() => claim.ReportAsync(new HolderReport("", "")))).Fault.ShouldBe(BrokerFault.Invalid);
+            (await claim.ReportAsync(new HolderReport("KernelDied", new string('y', 5000)))).ShouldBeTrue();
+            (await claim.ReleaseAsync()).ShouldBeTrue();
+            (await claim.ReportAsync(new HolderReport("KernelDied", ""))).ShouldBeFalse();
+        }
+
+        var end = (await _client.StatusAsync()).Ended.ShouldHaveSingleItem();
+        end.Reason.ShouldBe("KernelDied");
+        end.Message!.Length.ShouldBe(HolderReport.LongestMessage);
+    }
+
+    [Fact]
     public async Task The_stream_is_plain_lines_of_JSON()
     {
         using var socket = await ConnectAsync();

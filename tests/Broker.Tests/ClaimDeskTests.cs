@@ -280,6 +280,25 @@ public sealed class ClaimDeskTests : IDisposable
     }
 
     [Fact]
+    public async Task A_key_that_is_revoked_meanwhile_is_the_reason()
+    {
+        var claimant = await _test.ReadyClaimAsync();
+        Service.OnRenew = (_, _) => throw new ServiceException(ServiceFault.Authentication, "API key is invalid");
+        await _test.Time.PassAsync(s_renewal);
+        for (var i = 0; i < 20; i++)
+        {
+            await _test.Time.AwaitedAsync(TimeSpan.FromSeconds(2));
+            _test.Desk.Status().Claims.ShouldHaveSingleItem().Trouble!.ShouldContain("API key is invalid");
+            _test.Time.Advance(TimeSpan.FromSeconds(2));
+        }
+
+        var lost = await claimant.HearsAsync(ClaimEvents.Lost);
+        lost.Reason.ShouldBe(ClaimReasons.Authentication);
+        lost.Message!.ShouldContain("no longer accepts the API key");
+        await claimant.Claim.Closed.WaitAsync(Bound.Default);
+    }
+
+    [Fact]
     public async Task A_kill_is_repeated_until_it_is_confirmed_and_the_slot_counts_meanwhile()
     {
         var failures = 3;

@@ -75,6 +75,33 @@ public sealed class SlotsTests : IDisposable
     }
 
     [Fact]
+    public void Slots_are_granted_no_faster_than_the_pace_and_in_order()
+    {
+        using var slots = new Slots(_time, null, new Pace(3, TimeSpan.FromSeconds(1)));
+        var tickets = Enumerable.Range(0, 5).Select(_ => slots.Enter(20)).ToList();
+        States().ShouldBe("GGGWW");
+
+        _time.Advance(TimeSpan.FromMilliseconds(999));
+        States().ShouldBe("GGGWW");
+        _time.Advance(TimeSpan.FromMilliseconds(1));
+        States().ShouldBe("GGGGW");
+
+        // A slot that becomes free is no reason to order faster.
+        slots.Leave(tickets[0]);
+        tickets.RemoveAt(0);
+        States().ShouldBe("GGGW");
+        _time.Advance(TimeSpan.FromSeconds(1));
+        States().ShouldBe("GGGG");
+
+        // After a rest there is a burst again, and no more than one.
+        _time.Advance(TimeSpan.FromMinutes(1));
+        tickets.AddRange(Enumerable.Range(0, 5).Select(_ => slots.Enter(20)));
+        States().ShouldBe("GGGGGGGWW");
+
+        string States() => string.Concat(tickets.Select(t => t.State == TicketState.Granted ? 'G' : 'W'));
+    }
+
+    [Fact]
     public void The_brokers_limit_bounds_the_claims()
     {
         using var slots = new Slots(_time, 1);

@@ -3,10 +3,12 @@
 import contextlib
 import http.server
 import json
+import signal
+import subprocess
 import threading
 
 import pytest
-from kernels import patience
+from kernels import eventually, patience
 
 pytestmark = pytest.mark.sandbox
 
@@ -19,6 +21,45 @@ def test_the_relays_death_is_told(kernel):
         assert result.reply["content"]["ename"] == "RelayDied", result.error
     assert kernel.wait_exit(patience(10)) == 5
     assert "RelayDied" in kernel.printed
+
+
+def test_status_knows_why_the_last_ones_ended(start, site):
+    kernel = start()
+    kernel.execute("1")
+    kernel.manager.shutdown_kernel()
+    kernel = start()
+    result = kernel.execute("x = b'x' * (4 << 30)", timeout=60)
+    assert result.reply["content"]["ename"] == "KernelOutOfMemory", result.error
+    eventually(lambda: site.used() == 0, 10)
+
+    ended = site.status()["ended"]
+    assert [end["reason"] for end in ended[:2]] == ["KernelOutOfMemory", "released"], ended
+    oom = ended[0]
+    assert "ran out of memory" in oom["message"]
+    text = site.run("status").stdout
+    assert "KernelOutOfMemory" in text and oom["sandbox"] in text, text
+
+
+def test_status_is_watched_and_measured(kernel, site):
+    watch = subprocess.Popen(
+        [str(site.executable), "status", "--watch", "--json"], env=site.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        kernel.execute("1")
+        while json.loads(watch.stdout.readline())["used"] != 1:
+            pass
+        metrics = dict(line.rsplit(" ", 1) for line in site.run("status", "--metrics").stdout.splitlines() if not line.startswith("#"))
+        assert metrics['interpreter_kernel_slots_used{service="embedded"}'] == "1"
+        freed = int(metrics["interpreter_kernel_time_to_free_seconds_count"])
+        kernel.manager.shutdown_kernel()
+        while json.loads(watch.stdout.readline())["used"] != 0:
+            pass
+        metrics = dict(line.rsplit(" ", 1) for line in site.run("status", "--metrics").stdout.splitlines() if not line.startswith("#"))
+        assert int(metrics["interpreter_kernel_time_to_free_seconds_count"]) == freed + 1
+    finally:
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(10) == 0
+        watch.stdout.close()
 
 
 def test_a_kernel_that_is_too_slow_to_start_is_told_and_the_next_cell_tries_again(start, site):
@@ -73,10 +114,12 @@ def service(status, message):
     ("status", "message", "name"),
     [(401, "the key was revoked", "KeyRejected"), (404, "template 'nowhere' not found", "TemplateNotFound")],
 )
-def test_what_the_service_says_is_told(start, status, message, name):
+def test_what_the_service_says_is_told(start, site, status, message, name):
     with service(status, message) as url:
         kernel = start(E2B_API_KEY="e2b_" + "0" * 40, E2B_API_URL=url)
         result = kernel.execute("1", timeout=80)
         assert result.reply["content"]["ename"] == name and message in result.error, result.error
         assert name in kernel.printed
         kernel.manager.shutdown_kernel()
+        # An order under way when the service goes is an unclear one, which the broker would rightly go on with for a minute.
+        eventually(lambda: site.used() == 0, 10)

@@ -71,6 +71,20 @@ public sealed class BrokerClient : IDisposable
     public Task<BrokerStatus> StatusAsync(CancellationToken cancellation = default) =>
         GetAsync("claims", BrokerJson.Default.BrokerStatus, cancellation);
 
+    /// <summary>What happened since the broker started, in the text format of Prometheus.</summary>
+    public async Task<string> MetricsAsync(CancellationToken cancellation = default)
+    {
+        using var response = await SendAsync(HttpMethod.Get, "metrics", null, cancellation);
+        try
+        {
+            return await response.Content.ReadAsStringAsync(cancellation);
+        }
+        catch (Exception e) when (e is HttpRequestException or IOException)
+        {
+            throw new BrokerException(BrokerFault.Unreachable, $"The broker's answer to metrics cannot be read: {e.Message}", e);
+        }
+    }
+
     /// <summary>The sandboxes that the broker holds.</summary>
     public Task<IReadOnlyList<SandboxStatus>> SandboxesAsync(CancellationToken cancellation = default) =>
         GetAsync("sandboxes", BrokerJson.Default.IReadOnlyListSandboxStatus, cancellation);
@@ -97,6 +111,10 @@ public sealed class BrokerClient : IDisposable
 
     internal Task<bool> ReleaseAsync(string claim, CancellationToken cancellation) =>
         TryCommandAsync(HttpMethod.Delete, $"claims/{claim}", cancellation);
+
+    internal Task<bool> ReportAsync(string claim, HolderReport report, CancellationToken cancellation) =>
+        TryCommandAsync(
+            HttpMethod.Post, $"claims/{claim}/report", cancellation, JsonSerializer.SerializeToUtf8Bytes(report, BrokerJson.Default.HolderReport));
 
     private static SocketsHttpHandler MakeHandler(string socketPath) => new()
     {
@@ -155,11 +173,11 @@ public sealed class BrokerClient : IDisposable
         }
     }
 
-    private async Task<bool> TryCommandAsync(HttpMethod method, string path, CancellationToken cancellation)
+    private async Task<bool> TryCommandAsync(HttpMethod method, string path, CancellationToken cancellation, byte[]? body = null)
     {
         try
         {
-            using var response = await SendAsync(method, path, null, cancellation);
+            using var response = await SendAsync(method, path, body, cancellation);
             return true;
         }
         catch (BrokerException e) when (e.Fault == BrokerFault.NotFound)

@@ -65,6 +65,11 @@ public sealed class Claim : IAsyncDisposable
     /// <returns>False when the claim is not known any more.</returns>
     public Task<bool> ReleaseAsync(CancellationToken cancellation = default) => _client.ReleaseAsync(Id, cancellation);
 
+    /// <summary>Tells the broker what died in the sandbox, for its <c>status</c> and log; only the holder sees such things.</summary>
+    /// <returns>False when the claim is not known any more.</returns>
+    /// <exception cref="BrokerException">The broker can't be reached, or did not take it.</exception>
+    public Task<bool> ReportAsync(HolderReport report, CancellationToken cancellation = default) => _client.ReportAsync(Id, report, cancellation);
+
     /// <summary>Closes the connection.</summary>
     public ValueTask DisposeAsync()
     {

@@ -14,6 +14,7 @@ internal sealed class ClaimBook : IDisposable
     private readonly Lock _gate = new();
     private readonly TimeProvider _time;
     private readonly DeskOptions _options;
+    private readonly Ledger _ledger;
     private readonly Func<ServiceAddress?, ISandboxService> _services;
     private readonly Dictionary<string, OpenClaim> _claims = [];
     private readonly Dictionary<AccountKey, Account> _accounts = [];
@@ -21,8 +22,9 @@ internal sealed class ClaimBook : IDisposable
     private readonly ITimer _idleTimer;
     private bool _closed;
 
-    public ClaimBook(DeskOptions options, Func<ServiceAddress?, ISandboxService> services)
+    public ClaimBook(DeskOptions options, Func<ServiceAddress?, ISandboxService> services, Ledger ledger)
     {
+        _ledger = ledger;
         _options = options;
         _time = options.TimeProvider;
         _services = services;
@@ -229,7 +231,7 @@ internal sealed class ClaimBook : IDisposable
     {
         lock (_gate)
         {
-            return StatusReport.Make(_claims.Values, _accounts.Values, _options);
+            return StatusReport.Make(_claims.Values, _accounts.Values, _options, _ledger);
         }
     }
 
@@ -279,7 +281,7 @@ internal sealed class ClaimBook : IDisposable
             key,
             namesakes == 0 ? name : $"{name} ({namesakes + 1})",
             _services(service),
-            new Slots(_time, _options.Limit));
+            new Slots(_time, _options.Limit, service is null ? null : _options.Pace));
         _accounts.Add(key, account);
         return account;
     }

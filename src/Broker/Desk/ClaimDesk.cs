@@ -25,13 +25,14 @@ internal sealed class ClaimDesk : IDisposable
 
     private readonly DeskOptions _options;
     private readonly ClaimBook _book;
+    private readonly Ledger _ledger = new();
     private readonly Sweep _sweep;
     private readonly ILogger _log;
 
     public ClaimDesk(DeskOptions options, Func<ServiceAddress?, ISandboxService> services, Sweep sweep, ILogger log)
     {
         _options = options;
-        _book = new ClaimBook(options, services);
+        _book = new ClaimBook(options, services, _ledger);
         _sweep = sweep;
         _log = log;
     }
@@ -49,6 +50,7 @@ internal sealed class ClaimDesk : IDisposable
         }
 
         _log.ClaimOpened(claim.Id, request.Owner?.Pid);
+        _ledger.Opened();
         giver?.Interrupt(ClaimReasons.HandedOver);
         unfit?.Held?.End();
         _sweep.Start(claim.Account);
@@ -72,8 +74,9 @@ internal sealed class ClaimDesk : IDisposable
         finally
         {
             // :: (6), before the last word: a holder that does not read must not keep its slot.
+            var sandbox = claim.Held?.Stage.Sandbox;
             _book.Disconnect(claim, held => held.End())?.End();
-            _log.ClaimClosed(claim.Id, last?.Reason ?? "connection ended");
+            Record(claim, sandbox, last);
         }
 
         if (last is not null)
@@ -87,6 +90,19 @@ internal sealed class ClaimDesk : IDisposable
     /// <returns>Null: no such claim. False: it has no sandbox to keep.</returns>
     public bool? AllowHandover(string claimId) => _book.Find(claimId) is { } claim ? _book.AllowHandover(claim) : null;
 
+    /// <summary>Takes down what the holder of a claim saw die. False when there is no such claim.</summary>
+    public bool Report(string claimId, HolderReport report)
+    {
+        if (_book.Find(claimId) is not { } claim)
+        {
+            return false;
+        }
+
+        claim.Report ??= report;
+        _log.HolderReported(claim.Id, report.Reason);
+        return true;
+    }
+
     /// <summary>Ends a claim and waits until its slot is free. False when there is no such claim.</summary>
     public async Task<bool> ReleaseAsync(string claimId, CancellationToken cancellation) =>
         await EndAsync(_book.Find(claimId), ClaimReasons.Released, cancellation);
@@ -96,6 +112,9 @@ internal sealed class ClaimDesk : IDisposable
         await EndAsync(_book.FindSandbox(sandboxId), ClaimReasons.Killed, cancellation);
 
     public BrokerStatus Status() => _book.Status();
+
+    /// <summary>Counts and durations since the start, as Prometheus reads them.</summary>
+    public string Metrics() => _ledger.Metrics(_book.Status());
 
     /// <summary>Closes the desk if it has no claims; answers how many it has.</summary>
     public int CloseIfIdle() => _book.CloseIfIdle();
@@ -185,6 +204,7 @@ internal sealed class ClaimDesk : IDisposable
             {
                 if (news.Granted)
                 {
+                    _ledger.Granted(_options.TimeProvider.GetUtcNow() - claim.Opened);
                     return null;
                 }
 
@@ -222,7 +242,7 @@ internal sealed class ClaimDesk : IDisposable
             TimeSpan.FromSeconds(request.LifetimeSeconds),
             metadata,
             request.EnvVars ?? new Dictionary<string, string>());
-        var held = HeldSandbox.Start(claim.Account.Service, spec, _options.TimeProvider, _log);
+        var held = HeldSandbox.Start(claim.Account.Service, spec, _options.TimeProvider, _ledger, _log);
         _book.Ordered(claim, held);
         _ = WatchAsync(held);
         return held;
@@ -240,6 +260,23 @@ internal sealed class ClaimDesk : IDisposable
             _log.Unexpected(e);
             _book.Ended(held, true);
         }
+    }
+
+    /// <summary>The end of a connection, with the first reason that anybody gave for it.</summary>
+    private void Record(OpenClaim claim, string? sandbox, ClaimEvent? last)
+    {
+        var reason = claim.Report?.Reason ?? last?.Reason ?? "closed";
+        _log.ClaimClosed(claim.Id, reason);
+        _ledger.Ended(new EndedClaim
+        {
+            At = _options.TimeProvider.GetUtcNow(),
+            Id = claim.Id,
+            Sandbox = sandbox,
+            Label = claim.Request.Owner?.Label,
+            Service = claim.Account.Name,
+            Reason = reason,
+            Message = claim.Report?.Message ?? last?.Message,
+        });
     }
 
     private static async Task<bool> EndAsync(OpenClaim? claim, string reason, CancellationToken cancellation)

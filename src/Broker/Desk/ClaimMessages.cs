@@ -5,9 +5,12 @@ internal static class ClaimMessages
 {
     public static ClaimEvent Lost(Loss loss)
     {
-        var what = loss.Reason == ClaimReasons.Expired
-            ? "The sandbox is gone: its lease ran out before it could be renewed (the machine slept, the service was out of reach)."
-            : "The sandbox is gone: somebody else killed it, the service lost it, or the plan allows no longer life.";
+        var what = loss.Reason switch
+        {
+            ClaimReasons.Expired => "The sandbox is gone: its lease ran out before it could be renewed (the machine slept, the service was out of reach).",
+            ClaimReasons.Authentication => "The sandbox is gone: the service no longer accepts the API key, so the lease could not be renewed. Check E2B_API_KEY.",
+            _ => "The sandbox is gone: somebody else killed it, the service lost it, or the plan allows no longer life.",
+        };
         return Make(ClaimEvents.Lost, loss.Reason, $"{what} It had lived for {Math.Floor(loss.Lived.TotalHours):0}:{loss.Lived:mm\\:ss}.{(loss.Trouble is null ? "" : $" {loss.Trouble}.")} Variables and files in it are lost; a new sandbox can be had at once.");
     }
 

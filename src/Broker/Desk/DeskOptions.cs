@@ -12,6 +12,9 @@ internal sealed record DeskOptions
     /// <summary>After how long without a claim the book closes.</summary>
     public TimeSpan IdleExit { get; init; } = TimeSpan.FromMinutes(10);
 
+    /// <summary>How fast sandboxes are ordered from services far away; null sets no pace. The embedded host is this machine.</summary>
+    public Pace? Pace { get; init; }
+
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
     /// <summary>Tells this broker's sandboxes from all others.</summary>

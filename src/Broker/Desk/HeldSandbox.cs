@@ -31,20 +31,25 @@ internal sealed class HeldSandbox
     private static readonly TimeSpan s_lateCreation = TimeSpan.FromSeconds(12);
 
     private const int BusyAttempts = 4;
+    private const long Never = long.MinValue;
 
     private readonly ISandboxService _service;
     private readonly SandboxSpec _spec;
     private readonly TimeProvider _time;
+    private readonly Ledger _ledger;
     private readonly ILogger _log;
     private readonly CancellationTokenSource _end = new();
     private readonly TaskCompletionSource<Creation> _created = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<Loss> _lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private HeldSandbox(ISandboxService service, SandboxSpec spec, TimeProvider time, ILogger log)
+    private long _endAsked = Never;
+
+    private HeldSandbox(ISandboxService service, SandboxSpec spec, TimeProvider time, Ledger ledger, ILogger log)
     {
         _service = service;
         _spec = spec;
         _time = time;
+        _ledger = ledger;
         _log = log;
         Stage = new HeldStage(HeldState.Creating, time.GetUtcNow(), null, null);
     }
@@ -66,26 +71,32 @@ internal sealed class HeldSandbox
 
     public bool IsEnding => _end.IsCancellationRequested || Stage.State is HeldState.Killing or HeldState.Gone;
 
-    public static HeldSandbox Start(ISandboxService service, SandboxSpec spec, TimeProvider time, ILogger log)
+    public static HeldSandbox Start(ISandboxService service, SandboxSpec spec, TimeProvider time, Ledger ledger, ILogger log)
     {
-        var held = new HeldSandbox(service, spec, time, log);
+        var held = new HeldSandbox(service, spec, time, ledger, log);
         held.Completion = held.LiveAsync();
         return held;
     }
 
     /// <summary>Kills it, now. The request is on its way when this returns, unless the sandbox is still being created.</summary>
-    public void End() => _end.Cancel();
+    public void End()
+    {
+        Interlocked.CompareExchange(ref _endAsked, _time.GetTimestamp(), Never);
+        _end.Cancel();
+    }
 
     private async Task<bool> LiveAsync()
     {
         // :: (1)
         CreatedSandbox sandbox;
+        var ordered = _time.GetTimestamp();
         try
         {
             sandbox = await CreateAsync();
         }
         catch (ServiceException e)
         {
+            _ledger.OrderFailed(e.Fault);
             if (e.IsUnclear)
             {
                 Enter(HeldState.Killing);
@@ -103,6 +114,7 @@ internal sealed class HeldSandbox
         var started = _time.GetUtcNow();
         Stage = new HeldStage(HeldState.Ready, started, started, sandbox.Id);
         _log.SandboxCreated(sandbox.Id, _spec.Template);
+        _ledger.Created(_time.GetElapsedTime(ordered));
         _created.TrySetResult(new Creation(sandbox, null));
 
         // :: (2)
@@ -186,7 +198,7 @@ internal sealed class HeldSandbox
                 _log.RenewalFailed(id, Explain(e));
                 if (_time.GetUtcNow() >= reliesUntil)
                 {
-                    Lose(id, ClaimReasons.Expired, Trouble);
+                    Lose(id, e is ServiceException { Fault: ServiceFault.Authentication } ? ClaimReasons.Authentication : ClaimReasons.Expired, Trouble);
                     return (Later(aliveUntil, _time.GetUtcNow() + _spec.Lifetime), false);
                 }
 
@@ -214,6 +226,7 @@ internal sealed class HeldSandbox
                 var killed = await _service.KillAsync(id, attempt.Token);
                 Trouble = null;
                 _log.SandboxKilled(id, killed, _time.GetElapsedTime(started).TotalMilliseconds);
+                _ledger.Freed(_time.GetElapsedTime(_endAsked == Never ? started : _endAsked));
                 return;
             }
             catch (Exception e)
@@ -225,6 +238,7 @@ internal sealed class HeldSandbox
             if (_time.GetUtcNow() is var now && now >= surelyGone)
             {
                 _log.KillGivenUp(id);
+                _ledger.KillUnconfirmed();
                 return;
             }
 

@@ -45,6 +45,9 @@ internal sealed class OpenClaim
     /// <summary>Ends the wait for the next claim.</summary>
     public ITimer? HandoverTimer { get; set; }
 
+    /// <summary>What its holder saw die, if it said so.</summary>
+    public HolderReport? Report { get; set; }
+
     /// <summary>Why the broker ends this claim, when it does: one of <see cref="ClaimReasons"/>.</summary>
     public string? InterruptReason { get; private set; }
 

@@ -3,7 +3,7 @@ namespace InterpreterKernel.Broker;
 /// <summary>Makes the status out of the books. The caller holds their lock.</summary>
 internal static class StatusReport
 {
-    public static BrokerStatus Make(IEnumerable<OpenClaim> claims, IEnumerable<Account> accounts, DeskOptions options)
+    public static BrokerStatus Make(IEnumerable<OpenClaim> claims, IEnumerable<Account> accounts, DeskOptions options, Ledger ledger)
     {
         List<AccountStatus> accountList = [];
         foreach (var account in accounts)
@@ -29,6 +29,8 @@ internal static class StatusReport
             Queued = accountList.Sum(a => a.Queued),
             Claims = [.. claims.OrderBy(c => c.Opened).ThenBy(c => c.Ticket.Number).Select(Describe)],
             Accounts = accountList,
+            Ended = ledger.Ends,
+            UnconfirmedKills = ledger.UnconfirmedKills,
             Version = options.Version,
             Pid = Environment.ProcessId,
         };

@@ -33,6 +33,7 @@ public sealed class BrokerApp : IAsyncDisposable
         var deskOptions = new DeskOptions
         {
             Limit = options.Limit,
+            Pace = Pace.Remote,
             Handover = options.Handover,
             IdleExit = options.IdleExit,
             TimeProvider = options.TimeProvider,

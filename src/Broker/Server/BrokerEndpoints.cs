@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Connections;
@@ -59,13 +60,15 @@ internal sealed class BrokerEndpoints(ClaimDesk desk, TimeProvider time, Action<
         return (context.Request.Method, parts) switch
         {
             ("POST", ["claims"]) => ClaimAsync(context),
+            ("GET", ["metrics"]) => MetricsAsync(context),
             ("GET", ["claims"]) => AnswerAsync(context, desk.Status(), BrokerJson.Default.BrokerStatus),
             ("POST", ["claims", var id, "handover"]) => HandOverAsync(context, id),
+            ("POST", ["claims", var id, "report"]) => ReportAsync(context, id),
             ("DELETE", ["claims", var id]) => ReleaseAsync(context, "claim", id, desk.ReleaseAsync),
             ("GET", ["sandboxes"]) => AnswerAsync(context, Sandboxes(), BrokerJson.Default.IReadOnlyListSandboxStatus),
             ("DELETE", ["sandboxes", var id]) => ReleaseAsync(context, "sandbox", id, desk.KillSandboxAsync),
             ("POST", ["shutdown"]) => ShutDownAsync(context),
-            (_, ["claims" or "sandboxes" or "shutdown", ..]) => RefuseAsync(context, 405, "method", "This path does not know this method."),
+            (_, ["claims" or "sandboxes" or "shutdown" or "metrics", ..]) => RefuseAsync(context, 405, "method", "This path does not know this method."),
             _ => RefuseAsync(context, 404, "not_found", "There is no such path."),
         };
     }
@@ -100,6 +103,38 @@ internal sealed class BrokerEndpoints(ClaimDesk desk, TimeProvider time, Action<
         false => RefuseAsync(context, 409, "conflict", "The claim has no sandbox that could be kept."),
         null => RefuseAsync(context, 404, "not_found", "There is no such claim."),
     };
+
+    private async Task ReportAsync(HttpContext context, string id)
+    {
+        HolderReport? report = null;
+        try
+        {
+            report = await ReadBodyAsync(context) is { } body ? JsonSerializer.Deserialize(body.Span, BrokerJson.Default.HolderReport) : null;
+        }
+        catch (JsonException)
+        {
+            // Refused below, as what is no report at all.
+        }
+
+        if (report is not { Reason: { Length: > 0 and <= HolderReport.LongestReason }, Message: not null })
+        {
+            await RefuseAsync(context, 400, "invalid", $"A report is {{\"reason\", \"message\"}}, the reason of 1 to {HolderReport.LongestReason} characters.");
+            return;
+        }
+
+        var message = report.Message.Length <= HolderReport.LongestMessage ? report.Message : report.Message[..HolderReport.LongestMessage];
+        await (desk.Report(id, report with { Message = message })
+            ? NoContentAsync(context)
+            : RefuseAsync(context, 404, "not_found", "There is no such claim."));
+    }
+
+    private Task MetricsAsync(HttpContext context)
+    {
+        var text = Encoding.UTF8.GetBytes(desk.Metrics());
+        context.Response.ContentType = MetricsText.ContentType;
+        context.Response.ContentLength = text.Length;
+        return context.Response.Body.WriteAsync(text, context.RequestAborted).AsTask();
+    }
 
     private static async Task ReleaseAsync(HttpContext context, string what, string id, Func<string, CancellationToken, Task<bool>> release)
     {

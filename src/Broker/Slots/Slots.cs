@@ -18,13 +18,18 @@ internal sealed class Slots : IDisposable
     private readonly List<Ticket> _waiting = [];
     private readonly List<Ticket> _granted = [];
     private readonly ITimer _timer;
+    private readonly Pace? _pace;
     private DateTimeOffset _pausedUntil;
+
+    // When the orders so far would all be due, had they been placed one each interval.
+    private DateTimeOffset _pacedUntil = DateTimeOffset.UnixEpoch;
     private long _lastNumber;
 
-    // A null limit leaves it to the claims and the service.
-    public Slots(TimeProvider time, int? configured)
+    // A null limit leaves it to the claims and the service; a null pace sets none.
+    public Slots(TimeProvider time, int? configured, Pace? pace = null)
     {
         _time = time;
+        _pace = pace;
         _configured = configured ?? int.MaxValue;
         _learned = new LearnedLimit(time);
         _timer = time.CreateTimer(_ => OnTimer(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
@@ -163,6 +168,7 @@ internal sealed class Slots : IDisposable
 
             _waiting.RemoveAt(i--);
             _granted.Add(ticket);
+            Paced_NeedsLock();
             ticket.State = TicketState.Granted;
             ticket.IsProbe = isProbe;
             ticket.Tell(new TicketNews(true, 0, LimitFor_NeedsLock(ticket)));
@@ -180,15 +186,25 @@ internal sealed class Slots : IDisposable
     /// <summary>When the account lets one more through as things are; null: not before something else changes.</summary>
     private DateTimeOffset? WhenAllowed_NeedsLock(out bool isProbe)
     {
+        var when = _pace is { } pace ? Later(_pausedUntil, _pacedUntil - ((pace.Burst - 1) * pace.Interval)) : _pausedUntil;
         isProbe = _learned.Value is { } learned && _granted.Count >= learned;
         if (!isProbe)
         {
-            return _pausedUntil;
+            return when;
         }
 
-        return _granted.Exists(t => t.IsProbe) ? null
-            : _learned.NextProbe > _pausedUntil ? _learned.NextProbe : _pausedUntil;
+        return _granted.Exists(t => t.IsProbe) ? null : Later(_learned.NextProbe, when);
     }
+
+    private void Paced_NeedsLock()
+    {
+        if (_pace is { } pace)
+        {
+            _pacedUntil = Later(_pacedUntil, _time.GetUtcNow()) + pace.Interval;
+        }
+    }
+
+    private static DateTimeOffset Later(DateTimeOffset a, DateTimeOffset b) => a > b ? a : b;
 
     private int LimitFor_NeedsLock(Ticket ticket) => Math.Max(1, Math.Min(ticket.Ceiling, _learned.Value ?? int.MaxValue));
 }

@@ -8,6 +8,7 @@ namespace InterpreterKernel.Broker;
 [JsonSerializable(typeof(ClaimRequest))]
 [JsonSerializable(typeof(ClaimEvent))]
 [JsonSerializable(typeof(BrokerStatus))]
+[JsonSerializable(typeof(HolderReport))]
 [JsonSerializable(typeof(BrokerError))]
 [JsonSerializable(typeof(IReadOnlyList<SandboxStatus>))]
 public sealed partial class BrokerJson : JsonSerializerContext;

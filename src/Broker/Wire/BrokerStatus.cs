@@ -21,6 +21,12 @@ public sealed record BrokerStatus
     /// <summary>One entry for each service account in use.</summary>
     public IReadOnlyList<AccountStatus> Accounts { get; init; } = [];
 
+    /// <summary>The last claims that ended, newest first.</summary>
+    public IReadOnlyList<EndedClaim> Ended { get; init; } = [];
+
+    /// <summary>Kills that the service never confirmed; the lease of those sandboxes has ended since.</summary>
+    public long UnconfirmedKills { get; init; }
+
     /// <summary>The broker's version.</summary>
     public string Version { get; init; } = "";
 

@@ -86,7 +86,7 @@ public static class ClaimReasons
     /// <summary>Failed: no slot was free and the claim was not to wait, or not any longer.</summary>
     public const string Limit = "limit";
 
-    /// <summary>Failed: the service does not accept the key.</summary>
+    /// <summary>Failed or lost: the service does not accept the key, or no longer.</summary>
     public const string Authentication = "authentication";
 
     /// <summary>Failed: the service does not know the template.</summary>

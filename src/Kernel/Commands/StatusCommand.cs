@@ -1,33 +1,42 @@
 using System.CommandLine;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using InterpreterKernel.Broker;
 using InterpreterKernel.Kernel.Lifecycle;
 
 namespace InterpreterKernel.Kernel.Commands;
 
-/// <summary><c>status</c>: slots, queue and claims of this user's broker.</summary>
+/// <summary><c>status</c>: slots, queue, claims and the last ends of this user's broker.</summary>
 internal static class StatusCommand
 {
+    private static readonly TimeSpan s_interval = TimeSpan.FromSeconds(1);
+
     /// <summary>The command.</summary>
     public static Command Create()
     {
-        var command = new Command("status", "Show slots, queue and claims.");
-        var json = new Option<bool>("--json") { Description = "as JSON" };
+        var command = new Command("status", "Show slots, queue, claims, and why the last ones ended.");
+        var json = new Option<bool>("--json") { Description = "as JSON; with --watch, one line for each change" };
+        var metrics = new Option<bool>("--metrics") { Description = "counts and durations since the broker started, in Prometheus' text format" };
+        var watch = new Option<bool>("--watch") { Description = "go on showing it, every second, until Ctrl-C" };
         command.Options.Add(json);
+        command.Options.Add(metrics);
+        command.Options.Add(watch);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var status = await AskAsync(c => c.StatusAsync(cancellationToken)).ConfigureAwait(false);
-            if (parsed.GetValue(json))
+            if (parsed.GetValue(metrics))
             {
-                Console.WriteLine(JsonSerializer.Serialize(status ?? new BrokerStatus(), BrokerJson.Default.BrokerStatus));
+                Console.Write(await AskAsync(c => c.MetricsAsync(cancellationToken)).ConfigureAwait(false));
+                return ExitCodes.Success;
             }
-            else if (status is null)
+
+            Func<BrokerStatus?, string> show = parsed.GetValue(json) ? AsJson : StatusText.Of;
+            if (parsed.GetValue(watch))
             {
-                Console.WriteLine("No broker runs, so no sandbox is held.");
+                await WatchAsync(show, cancellationToken).ConfigureAwait(false);
             }
             else
             {
-                Print(status);
+                Console.WriteLine(show(await AskAsync(c => c.StatusAsync(cancellationToken)).ConfigureAwait(false)));
             }
 
             return ExitCodes.Success;
@@ -51,17 +60,36 @@ internal static class StatusCommand
         }
     }
 
-    private static void Print(BrokerStatus status)
+    /// <summary>On a terminal the text stays in its place; into a pipe or file goes each change.</summary>
+    private static async Task WatchAsync(Func<BrokerStatus?, string> show, CancellationToken outer)
     {
-        Console.WriteLine($"{status.Used} of {status.Limit?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "any number of"} sandboxes in use, {status.Queued} waiting, {status.Spares} spare");
-        foreach (var claim in status.Claims)
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(outer);
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context =>
         {
-            var place = claim.Position is { } position ? $" (place {position})" : "";
-            Console.WriteLine($"  {claim.Sandbox ?? claim.Id,-24} {claim.State + place,-18} since {claim.Since.ToLocalTime():HH:mm:ss}  pid {claim.Pid}  {claim.Label}");
-            if (claim.Trouble is { } trouble)
+            context.Cancel = true;
+            stop.Cancel();
+        });
+        var cancellationToken = stop.Token;
+        string? last = null;
+        using var timer = new PeriodicTimer(s_interval);
+        try
+        {
+            do
             {
-                Console.WriteLine($"    {trouble}");
+                var text = show(await AskAsync(c => c.StatusAsync(cancellationToken)).ConfigureAwait(false));
+                if (text != last)
+                {
+                    Console.WriteLine(Console.IsOutputRedirected ? text : $"\e[H\e[2J{text}");
+                    last = text;
+                }
             }
+            while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false));
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            // Ctrl-C is how it ends.
         }
     }
+
+    private static string AsJson(BrokerStatus? status) => JsonSerializer.Serialize(status ?? new BrokerStatus(), BrokerJson.Default.BrokerStatus);
 }

@@ -16,6 +16,7 @@ internal sealed class RemoteKernel : IRemoteKernel
 {
     private static readonly TimeSpan s_untilNotice = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_orphan = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_report = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan s_drain = TimeSpan.FromMilliseconds(500);
 
     private readonly Claim _claim;
@@ -142,7 +143,7 @@ internal sealed class RemoteKernel : IRemoteKernel
                     yield return new RemoteItem.Dropped(dropped.Bytes);
                     break;
                 case RelayItemEvent { Event: KernelDied { Commanded: false } died }:
-                    yield return new RemoteItem.Ended(RemoteEnds.Died(died));
+                    yield return new RemoteItem.Ended(await ReportedAsync(RemoteEnds.Died(died)).ConfigureAwait(false));
                     yield break;
                 case RelayItemEvent { Event: UnknownRelayEvent unknown }:
                     _log.Debug($"The relay told '{unknown.Name}', which this version does not know.");
@@ -150,7 +151,7 @@ internal sealed class RemoteKernel : IRemoteKernel
             }
         }
 
-        yield return new RemoteItem.Ended(EndOfLink());
+        yield return new RemoteItem.Ended(_end ?? await ReportedAsync(EndOfLink()).ConfigureAwait(false));
     }
 
     /// <inheritdoc/>
@@ -175,6 +176,15 @@ internal sealed class RemoteKernel : IRemoteKernel
         await _link.DisposeAsync().ConfigureAwait(false);
         await _orphan.ConfigureAwait(false);
         _lost.Dispose();
+    }
+
+    /// <summary>What only this process can see is told to the broker as well, so that <c>status</c> knows why. It may not hold up the cell.</summary>
+    private async Task<EndOfRemote> ReportedAsync(EndOfRemote end)
+    {
+        await BoundedAsync(
+            cancellation => _claim.ReportAsync(new HolderReport(end.Name, end.Message), cancellation), s_report, "The broker was not told how it ended.")
+            .ConfigureAwait(false);
+        return end;
     }
 
     private async Task BoundedAsync(Func<CancellationToken, Task> ask, TimeSpan limit, string otherwise)
