@@ -50,6 +50,9 @@ internal static partial class BrokerLog
     [LoggerMessage(22, LogLevel.Warning, "Claim {Id} failed: {Reason}: {Why}")]
     public static partial void ClaimFailed(this ILogger log, string id, string reason, string why);
 
+    [LoggerMessage(24, LogLevel.Information, "Claim {Id} got its slot after {Milliseconds:0} ms")]
+    public static partial void SlotGranted(this ILogger log, string id, double milliseconds);
+
     [LoggerMessage(23, LogLevel.Warning, "Claim {Id}: its holder says {Reason}")]
     public static partial void HolderReported(this ILogger log, string id, string reason);
 

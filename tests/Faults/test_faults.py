@@ -1,7 +1,10 @@
 """Whatever breaks between the kernel and its sandbox, every output arrives, once and in its order."""
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from harness import Harness, kernels
@@ -105,3 +108,11 @@ def test_input_is_asked_and_answered_over_a_broken_line(harness):
     client.input("zwölf")
     harness.proxy.cut()
     assert harness.kernel.result(request, timeout=30).stdout == "zwölf\n"
+
+
+@pytest.mark.parametrize(("what", "count"), [("zmq", 30_000), ("relay", 5_000)])
+def test_mutated_input_costs_nobody_an_answer(what, count):
+    # The beginning of what scripts/fuzz.sh plays, for 30 s at most.
+    fuzz = Path(__file__).with_name("fuzz.py")
+    done = subprocess.run([sys.executable, fuzz, what, str(count), "--seed", "1", "--seconds", "30"], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and "no crash, no hang, no growth" in done.stdout, done.stdout + done.stderr

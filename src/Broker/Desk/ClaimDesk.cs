@@ -204,7 +204,9 @@ internal sealed class ClaimDesk : IDisposable
             {
                 if (news.Granted)
                 {
-                    _ledger.Granted(_options.TimeProvider.GetUtcNow() - claim.Opened);
+                    var waited = _options.TimeProvider.GetUtcNow() - claim.Opened;
+                    _ledger.Granted(waited);
+                    _log.SlotGranted(claim.Id, waited.TotalMilliseconds);
                     return null;
                 }
 
