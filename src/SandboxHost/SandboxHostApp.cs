@@ -92,7 +92,7 @@ public sealed class SandboxHostApp : IAsyncDisposable
             await factory.TemplateAsync(null);
             var registry = new SandboxRegistry(options, factory, logger);
             var ports = new PortRoutes();
-            var router = new Router(new SandboxRoutes(options, registry, logger), new Edge(registry, new EnvdRoutes(registry, options.Resources), ports), logger);
+            var router = new Router(new SandboxRoutes(options, registry, logger), new Edge(registry, new EnvdRoutes(registry), ports), logger);
             var server = await HostServer.StartAsync(options, router.HandleAsync, loggers, cancellationToken);
             logger.HostStarted(string.Join(", ", server.Addresses), layout.Base, options.Limit);
             return new SandboxHostApp(options, layout, stateLock, poller, registry, ports, server, watchdog);

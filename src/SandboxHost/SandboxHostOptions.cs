@@ -85,10 +85,7 @@ public sealed record SandboxHostOptions
         Check(Python is null || Path.IsPathFullyQualified(Python), $"Python must be an absolute path, not '{Python}'");
         Check(RootFilesystem is null || Directory.Exists(RootFilesystem), $"RootFilesystem must be a directory, and '{RootFilesystem}' is none");
         Check(!AllowNetwork, "AllowNetwork can't be true yet: this version has only sandboxes without a network");
-        Check(Resources.MemoryBytes >= 64 << 20, "Resources.MemoryBytes must be 64 MiB or more");
-        Check(Resources.Pids >= 16, "Resources.Pids must be 16 or more");
-        Check(Resources.Cpus is >= 0.05 and <= 1024, "Resources.Cpus must be 0.05 to 1024");
-        Check(Resources.DiskBytes >= 1 << 20 && Resources.TmpBytes >= 1 << 20 && Resources.SharedMemoryBytes >= 1 << 16, "Resources: each size of files must be 1 MiB or more");
+        faults.AddRange(Resources.Faults());
         Check(MaxLifetime > TimeSpan.Zero, "MaxLifetime must be more than zero");
         Check(AcceptUnenforced.All(name => name is "memory" or "pids" or "cpu"), "AcceptUnenforced may hold memory, pids and cpu");
         return faults;

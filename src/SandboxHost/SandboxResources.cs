@@ -29,4 +29,28 @@ public sealed record SandboxResources
     /// <summary>Size of <c>/dev/shm</c>.</summary>
     /// <value>256 MiB.</value>
     public long SharedMemoryBytes { get; init; } = 256L << 20;
+
+    /// <summary>What nothing would run with.</summary>
+    internal IEnumerable<string> Faults()
+    {
+        if (MemoryBytes < 64 << 20)
+        {
+            yield return "Resources.MemoryBytes must be 64 MiB or more";
+        }
+
+        if (Pids < 16)
+        {
+            yield return "Resources.Pids must be 16 or more";
+        }
+
+        if (Cpus is not (>= 0.05 and <= 1024))
+        {
+            yield return "Resources.Cpus must be 0.05 to 1024";
+        }
+
+        if (DiskBytes < 1 << 20 || TmpBytes < 1 << 20 || SharedMemoryBytes < 1 << 16)
+        {
+            yield return "Resources: each size of files must be 1 MiB or more";
+        }
+    }
 }

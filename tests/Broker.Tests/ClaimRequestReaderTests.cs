@@ -24,6 +24,7 @@ public sealed class ClaimRequestReaderTests
             Limit = 3,
             LifetimeSeconds = 90,
             Python = "/opt/venv/bin/python",
+            Resources = new ClaimResources(64 << 20, 1 << 20, 0.5, 16),
             Wait = new ClaimWait(ClaimWait.WaitPolicy, 2.5),
         };
         var json = JsonSerializer.SerializeToUtf8Bytes(request, BrokerJson.Default.ClaimRequest);
@@ -52,7 +53,7 @@ public sealed class ClaimRequestReaderTests
     {
         var (request, faults) = ClaimRequestReader.Read(Encoding.UTF8.GetBytes("""
             {"key":"xyz","owner":{"pid":-1,"label":"a\u0000b"},"service":{"apiUrl":"file:///etc","sandboxUrl":7,"domain":"a b","apiKey":"k\r\nX: y","debug":"yes"},
-             "template":"","limit":1.5,"lifetimeSeconds":1,"metadata":{"interpreter-kernel.broker":"x","n":1},"envVars":{"A=B":"1"},"python":"python3",
+             "template":"","limit":1.5,"lifetimeSeconds":1,"metadata":{"interpreter-kernel.broker":"x","n":1},"envVars":{"A=B":"1"},"python":"python3","resources":{"memory":1,"disk":"1G","cpus":0,"pids":15},
              "wait":{"policy":"perhaps","seconds":-1}}
             """));
 
@@ -60,7 +61,7 @@ public sealed class ClaimRequestReaderTests
         faults.Select(f => f.Field).ShouldBe(
             [
                 "key", "owner.pid", "owner.label", "service.apiUrl", "service.sandboxUrl", "service.domain", "service.apiKey", "service.debug", "template",
-                "limit", "lifetimeSeconds", "metadata.interpreter-kernel.broker", "metadata.n", "envVars.A=B", "python", "wait.policy", "wait.seconds",
+                "limit", "lifetimeSeconds", "metadata.interpreter-kernel.broker", "metadata.n", "envVars.A=B", "python", "resources.memory", "resources.disk", "resources.cpus", "resources.pids", "wait.policy", "wait.seconds",
             ],
             ignoreOrder: true);
     }

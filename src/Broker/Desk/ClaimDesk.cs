@@ -239,6 +239,11 @@ internal sealed class ClaimDesk : IDisposable
             metadata[SandboxTags.Python] = python;
         }
 
+        if (request.Resources is { } resources && claim.Account.Key == AccountKey.Embedded)
+        {
+            metadata[SandboxTags.Resources] = resources.ToString();
+        }
+
         var spec = new SandboxSpec(
             request.Template,
             TimeSpan.FromSeconds(request.LifetimeSeconds),

@@ -60,7 +60,7 @@ internal sealed class OpenClaim
 
     /// <summary>Whether a later claim with the same key wants what this one has.</summary>
     public bool FitsFor(ClaimRequest next, AccountKey account) =>
-        account == Account.Key && next.Template == Request.Template && next.Python == Request.Python;
+        account == Account.Key && next.Template == Request.Template && next.Python == Request.Python && next.Resources == Request.Resources;
 
     /// <summary>Ends the claim from our side; the first reason counts. Not under a lock: whoever waits goes on at once.</summary>
     public void Interrupt(string reason)

@@ -21,6 +21,9 @@ internal static class SandboxTags
     /// <summary>Embedded host: which Python is the template.</summary>
     public const string Python = Prefix + "python";
 
+    /// <summary>Embedded host: how large the sandbox is.</summary>
+    public const string Resources = Prefix + "resources";
+
     /// <summary>This machine and user. Hashed, because a machine id should not leave the machine.</summary>
     public static string ThisHost()
     {

@@ -31,6 +31,9 @@ public sealed record ClaimRequest
     /// <summary>Embedded host only: absolute path of the Python whose prefix becomes the template.</summary>
     public string? Python { get; init; }
 
+    /// <summary>Embedded host only: the size of the sandbox; what is null is as the host has it.</summary>
+    public ClaimResources? Resources { get; init; }
+
     /// <summary>What to do when no slot is free. <value>Default: wait without end.</value></summary>
     public ClaimWait? Wait { get; init; }
 
@@ -42,6 +45,21 @@ public sealed record ClaimRequest
 
     /// <summary>Template and service, without anything secret.</summary>
     public override string ToString() => $"{Template} of {Service?.ToString() ?? "the embedded host"}";
+}
+
+/// <summary>The size of an embedded sandbox.</summary>
+/// <param name="Memory">Memory and files together, in bytes; 64 MiB at least.</param>
+/// <param name="Disk">Files, in bytes; 1 MiB at least.</param>
+/// <param name="Cpus">Processors; 0.05 at least.</param>
+/// <param name="Pids">Processes and threads; 16 at least.</param>
+public sealed record ClaimResources(long? Memory, long? Disk, double? Cpus, int? Pids)
+{
+    /// <summary>As the embedded host reads it from a sandbox's metadata.</summary>
+    public override string ToString() => string.Join(
+        ' ',
+        ((string Name, IFormattable? Value)[])[("memory", Memory), ("disk", Disk), ("cpus", Cpus), ("pids", Pids)] is var all
+            ? all.Where(r => r.Value is not null).Select(r => $"{r.Name}={r.Value!.ToString(null, System.Globalization.CultureInfo.InvariantCulture)}")
+            : []);
 }
 
 /// <summary>Who holds a claim, for people who read a list of claims.</summary>

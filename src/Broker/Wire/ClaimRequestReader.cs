@@ -80,7 +80,53 @@ internal sealed class ClaimRequestReader
             Fault($"envVars.{name}", "the name of an environment variable is not empty and has no =");
         }
 
-        return claim with { Owner = ReadOwner(root), Service = ReadService(root), Wait = ReadWait(root) };
+        return claim with { Owner = ReadOwner(root), Service = ReadService(root), Wait = ReadWait(root), Resources = ReadResources(root) };
+    }
+
+    private ClaimResources? ReadResources(JsonElement root)
+    {
+        if (Child(root, "resources") is not { } resources)
+        {
+            return null;
+        }
+
+        return new ClaimResources(
+            Size(resources, "memory", 64 << 20),
+            Size(resources, "disk", 1 << 20),
+            Cpus(resources),
+            Number(resources, "pids", 16, int.MaxValue, "resources."));
+    }
+
+    private long? Size(JsonElement resources, string name, long least)
+    {
+        if (Value(resources, name) is not { } given)
+        {
+            return null;
+        }
+
+        if (given.ValueKind == JsonValueKind.Number && given.TryGetInt64(out var bytes) && bytes >= least)
+        {
+            return bytes;
+        }
+
+        Fault($"resources.{name}", string.Create(CultureInfo.InvariantCulture, $"a number of bytes, {least} at least, is expected"));
+        return null;
+    }
+
+    private double? Cpus(JsonElement resources)
+    {
+        if (Value(resources, "cpus") is not { } given)
+        {
+            return null;
+        }
+
+        if (given.ValueKind == JsonValueKind.Number && given.TryGetDouble(out var cpus) && cpus is >= 0.05 and <= 1024)
+        {
+            return cpus;
+        }
+
+        Fault("resources.cpus", "a number from 0.05 to 1024 is expected");
+        return null;
     }
 
     private ClaimOwner? ReadOwner(JsonElement root) => Child(root, "owner") is { } owner

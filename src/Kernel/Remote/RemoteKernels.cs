@@ -180,6 +180,7 @@ internal sealed class RemoteKernels
         },
         LifetimeSeconds = (int)_settings.Lifetime.TotalSeconds,
         Python = _service is null ? _settings.Python : null,
+        Resources = _service is null ? new ClaimResources(_settings.Memory, _settings.Disk, _settings.Cpus, _settings.Pids) : null,
     };
 
     private SandboxConnection ConnectionTo(GrantedSandbox granted) => granted.UnixSocket is { } socket

@@ -5,7 +5,7 @@ using Microsoft.AspNetCore.Http;
 namespace InterpreterKernel.SandboxHost.Envd;
 
 /// <summary>What envd, the daemon of an E2B sandbox, answers on port 49983. Every sandbox here is secured by its token.</summary>
-internal sealed class EnvdRoutes(SandboxRegistry registry, SandboxResources resources)
+internal sealed class EnvdRoutes(SandboxRegistry registry)
 {
     internal const int Port = 49983;
 
@@ -44,11 +44,11 @@ internal sealed class EnvdRoutes(SandboxRegistry registry, SandboxResources reso
         });
     }
 
-    private async Task MetricsAsync(HttpContext context, LocalSandbox sandbox)
+    private static async Task MetricsAsync(HttpContext context, LocalSandbox sandbox)
     {
         if (await sandbox.Metrics.ReadAsync() is [.., var last])
         {
-            await Answers.JsonAsync(context, 200, EnvdMetrics.From(last, resources), HostJson.Default.EnvdMetrics);
+            await Answers.JsonAsync(context, 200, EnvdMetrics.From(last, sandbox.Request.Resources), HostJson.Default.EnvdMetrics);
         }
         else
         {

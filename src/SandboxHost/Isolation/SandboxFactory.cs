@@ -35,7 +35,7 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
     }
 
     /// <summary>Starts a container; returns when its agent answers.</summary>
-    internal async Task<Container> CreateAsync(string id, string? python, CancellationToken cancellation)
+    internal async Task<Container> CreateAsync(string id, string? python, SandboxResources resources, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
         var template = await TemplateAsync(python);
@@ -48,7 +48,7 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
         {
             cancellation.ThrowIfCancellationRequested();
             Directory.CreateDirectory(bundle, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            var spec = SandboxSpec.Create(template, ids, options.Resources, cgroups, options.AcceptUnenforced, HasCgroup ? CgroupPath(id) : null);
+            var spec = SandboxSpec.Create(template, ids, resources, cgroups, options.AcceptUnenforced, HasCgroup ? CgroupPath(id) : null);
             await File.WriteAllBytesAsync(Path.Combine(bundle, "config.json"), JsonSerializer.SerializeToUtf8Bytes(spec, OciJson.Default.OciSpec), cancellation);
 
             var (ours, theirs) = AgentSocket.CreatePair(poller);

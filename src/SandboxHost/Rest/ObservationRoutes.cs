@@ -6,14 +6,14 @@ using Microsoft.AspNetCore.Http;
 namespace InterpreterKernel.SandboxHost.Rest;
 
 /// <summary>Metrics and logs (e2b-wire.md section 2.5).</summary>
-internal sealed class ObservationRoutes(SandboxHostOptions options, SandboxRegistry registry)
+internal sealed class ObservationRoutes(SandboxRegistry registry)
 {
     private const int MaxLogs = 1000;
     private const int MaxIds = 100;
 
     private static readonly string[] s_levels = ["debug", "info", "warn", "error"];
 
-    internal async Task MetricsAsync(HttpContext context, LocalSandbox sandbox)
+    internal static async Task MetricsAsync(HttpContext context, LocalSandbox sandbox)
     {
         var query = context.Request.Query;
         if (!TryNumber(query["start"], 0, long.MaxValue, out var start) || !TryNumber(query["end"], long.MaxValue, long.MaxValue, out var end))
@@ -23,7 +23,7 @@ internal sealed class ObservationRoutes(SandboxHostOptions options, SandboxRegis
         }
 
         var samples = await sandbox.Metrics.ReadAsync();
-        await Answers.JsonAsync(context, 200, samples.Select(Shown).Where(m => m.TimestampUnix >= start && m.TimestampUnix <= end).ToList(), HostJson.Default.ListMetric);
+        await Answers.JsonAsync(context, 200, samples.Select(s => Shown(s, sandbox.Request.Resources)).Where(m => m.TimestampUnix >= start && m.TimestampUnix <= end).ToList(), HostJson.Default.ListMetric);
     }
 
     /// <summary>The newest sample of each of the named sandboxes that run.</summary>
@@ -41,7 +41,7 @@ internal sealed class ObservationRoutes(SandboxHostOptions options, SandboxRegis
         {
             if (await sandbox.Metrics.ReadAsync() is [.., var last])
             {
-                found[sandbox.Id] = Shown(last);
+                found[sandbox.Id] = Shown(last, sandbox.Request.Resources);
             }
         }
 
@@ -85,14 +85,14 @@ internal sealed class ObservationRoutes(SandboxHostOptions options, SandboxRegis
         await Answers.JsonAsync(context, 200, new LogsV2([.. (backward ? entries.Reverse() : entries).Take((int)limit)]), HostJson.Default.LogsV2);
     }
 
-    private Metric Shown(MetricSample sample) =>
+    private static Metric Shown(MetricSample sample, SandboxResources resources) =>
         new(
             sample.Time,
             sample.Time.ToUnixTimeSeconds(),
-            (int)Math.Ceiling(options.Resources.Cpus),
+            (int)Math.Ceiling(resources.Cpus),
             sample.CpuPercent,
             sample.Memory,
-            options.Resources.MemoryBytes,
+            resources.MemoryBytes,
             sample.Cache,
             sample.DiskUsed,
             sample.DiskTotal);

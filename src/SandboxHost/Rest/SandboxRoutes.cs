@@ -27,7 +27,7 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
     private static readonly string[] s_templates = ["code-interpreter-v1", "base", "python"];
 
     private readonly LifetimeRoutes _lifetime = new(options, registry, logger);
-    private readonly ObservationRoutes _observation = new(options, registry);
+    private readonly ObservationRoutes _observation = new(registry);
 
     internal async Task HandleAsync(HttpContext context)
     {
@@ -62,7 +62,7 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
             ("POST", ["sandboxes", var id, "resume"]) when version == 1 => WithSandboxAsync(context, id, _lifetime.ResumeAsync),
             ("POST", ["sandboxes", var id, "connect"]) => WithSandboxAsync(context, id, _lifetime.ConnectAsync),
             ("PUT", ["sandboxes", var id, "network"]) when version == 1 => WithSandboxAsync(context, id, NetworkRules.PutAsync),
-            ("GET", ["sandboxes", var id, "metrics"]) when version == 1 => WithSandboxAsync(context, id, _observation.MetricsAsync),
+            ("GET", ["sandboxes", var id, "metrics"]) when version == 1 => WithSandboxAsync(context, id, ObservationRoutes.MetricsAsync),
             ("GET", ["sandboxes", var id, "logs"]) => WithSandboxAsync(context, id, version == 2 ? ObservationRoutes.LogsV2Async : ObservationRoutes.LogsV1Async),
             ("POST", ["sandboxes", var id, "snapshots" or "fork"]) when version == 1 => WithSandboxAsync(context, id, NoSnapshotsAsync),
             ("GET", ["snapshots"]) when version == 1 => Answers.JsonAsync(context, 200, [], HostJson.Default.ListString),
@@ -85,12 +85,20 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
 
         var metadata = body.Metadata ?? [];
         var overSocket = context.Features.Get<IConnectionSocketFeature>()?.Socket.AddressFamily == System.Net.Sockets.AddressFamily.Unix;
+        var resources = ResourceTag.Read(overSocket ? metadata.GetValueOrDefault(ResourceTag.Key) : null, options.Resources);
+        if (resources is null)
+        {
+            await Answers.ErrorAsync(context, 400, $"the metadata {ResourceTag.Key} is not such as 'memory=2147483648 disk=1073741824 cpus=2 pids=512', or too small");
+            return;
+        }
+
         var request = new SandboxRequest(
             body.TemplateId!.Split(':')[0],
             TimeSpan.FromSeconds(body.Timeout ?? defaultTimeout),
             metadata,
             body.EnvVars ?? [],
-            overSocket ? metadata.GetValueOrDefault(PythonKey) : null)
+            overSocket ? metadata.GetValueOrDefault(PythonKey) : null,
+            resources)
         {
             AutoPause = body.AutoPause == true,
             AutoResume = body.AutoResume?.Enabled == true,
@@ -245,9 +253,9 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
             ClientId,
             sandbox.StartedAt,
             sandbox.EndAt,
-            (int)Math.Ceiling(options.Resources.Cpus),
-            (int)(options.Resources.MemoryBytes >> 20),
-            (int)(options.Resources.DiskBytes >> 20),
+            (int)Math.Ceiling(sandbox.Request.Resources.Cpus),
+            (int)(sandbox.Request.Resources.MemoryBytes >> 20),
+            (int)(sandbox.Request.Resources.DiskBytes >> 20),
             sandbox.State == SandboxState.Running ? "running" : "paused",
             EnvdVersion,
             sandbox.Request.Metadata);

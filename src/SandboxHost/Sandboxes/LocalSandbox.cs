@@ -26,7 +26,7 @@ internal sealed class LocalSandbox
     private readonly string _searchPath;
     private int _portRequests;
 
-    internal LocalSandbox(string id, string accessToken, SandboxRequest request, Container container, Template template, Poller poller, TimeProvider time, double cpus)
+    internal LocalSandbox(string id, string accessToken, SandboxRequest request, Container container, Template template, Poller poller, TimeProvider time)
     {
         Id = id;
         AccessToken = accessToken;
@@ -39,7 +39,7 @@ internal sealed class LocalSandbox
         _time = time;
         Gone = _gone.Token;
         CodeInterpreter = new CodeInterpreterProcess(this);
-        Metrics = new SandboxMetrics(this, cpus, time);
+        Metrics = new SandboxMetrics(this, request.Resources.Cpus, time);
         Journal = new SandboxJournal(time);
         Journal.Info("sandbox created", ("template", request.TemplateId), ("lifetime", $"{request.Lifetime.TotalSeconds:0} s"));
     }

@@ -54,8 +54,8 @@ internal sealed partial class SandboxRegistry(SandboxHostOptions options, Sandbo
             var id = "i" + RandomNumberGenerator.GetString(IdCharacters, 20);
             var token = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
             var template = await factory.TemplateAsync(request.Python);
-            var container = await factory.CreateAsync(id, request.Python, either.Token);
-            entry = new Entry(new LocalSandbox(id, token, request, container, template, factory.Poller, Time, options.Resources.Cpus)
+            var container = await factory.CreateAsync(id, request.Python, request.Resources, either.Token);
+            entry = new Entry(new LocalSandbox(id, token, request, container, template, factory.Poller, Time)
             {
                 TrafficToken = request.PublicTraffic ? null : Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32)),
             });

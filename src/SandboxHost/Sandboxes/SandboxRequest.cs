@@ -6,7 +6,8 @@ internal sealed record SandboxRequest(
     TimeSpan Lifetime,
     IReadOnlyDictionary<string, string> Metadata,
     IReadOnlyDictionary<string, string> EnvVars,
-    string? Python)
+    string? Python,
+    SandboxResources Resources)
 {
     /// <summary>Whether the end of its time pauses it instead of killing it.</summary>
     internal bool AutoPause { get; init; }
