@@ -12,6 +12,7 @@ internal sealed class ClaimRequestReader
     private const int LongestName = 256;
     private const int LongestText = 4096;
     private const int MostEntries = 256;
+    private const int MostSpares = 4;
 
     private readonly List<RequestFault> _faults = [];
 
@@ -80,8 +81,15 @@ internal sealed class ClaimRequestReader
             Fault($"envVars.{name}", "the name of an environment variable is not empty and has no =");
         }
 
-        return claim with { Owner = ReadOwner(root), Service = ReadService(root), Wait = ReadWait(root) };
+        return claim with { Owner = ReadOwner(root), Service = ReadService(root), Wait = ReadWait(root), Spare = ReadSpare(root) };
     }
+
+    private SpareWish? ReadSpare(JsonElement root) => Child(root, "spare") is { } spare
+        ? new SpareWish(
+            Text(spare, "kernel", LongestName, "spare.") ?? "",
+            Text(spare, "relay", LongestName, "spare.") ?? "",
+            Number(spare, "count", 0, MostSpares, "spare.") ?? 0)
+        : null;
 
     private ClaimOwner? ReadOwner(JsonElement root) => Child(root, "owner") is { } owner
         ? new ClaimOwner(Number(owner, "pid", 1, int.MaxValue, "owner."), Text(owner, "label", LongestText, "owner."))
