@@ -25,7 +25,12 @@ def main():
     facts = report.conditions()
     facts["mode"] = mode_of(options)
     results, failed = Results(with_targets=not (options.delay or options.rate)), []
-    with Place(options.against, options.delay, options.rate) as place:
+    line = (options.against, options.delay, options.rate)
+    if "start" in options.groups:
+        # In a place of its own: elsewhere a spare that is being made would disturb what is measured.
+        with Place(*line, INTERPRETER_KERNEL_SPARES="1", INTERPRETER_KERNEL_REMOTE_SPARES="1") as place:
+            attempt(failed, "start with a spare", True, lambda: starts.measure_warm(place, results, STARTS[thorough]))
+    with Place(*line) as place:
         attempt(failed, "start and shutdown", options.groups & {"start", "shutdown"}, lambda: starts.measure(place, results, options.groups, STARTS[thorough]))
         if options.groups - {"start", "shutdown"}:
             attempt(failed, "the running kernels", True, lambda: with_pair(place, results, failed, options, thorough))

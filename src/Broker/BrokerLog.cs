@@ -62,6 +62,18 @@ internal static partial class BrokerLog
     [LoggerMessage(31, LogLevel.Warning, "Sandboxes of dead brokers could not be swept: {Why}")]
     public static partial void SweepFailed(this ILogger log, string why);
 
+    [LoggerMessage(35, LogLevel.Information, "Spare {Id} of {Template} waits with its kernel {Kernel}")]
+    public static partial void SpareReady(this ILogger log, string id, string template, string kernel);
+
+    [LoggerMessage(36, LogLevel.Information, "Spare {Id} is given up: {Why}")]
+    public static partial void SpareGivenUp(this ILogger log, string? id, string why);
+
+    [LoggerMessage(37, LogLevel.Warning, "No spare of {Template} could be made: {Why}")]
+    public static partial void SpareFailed(this ILogger log, string template, string why);
+
+    [LoggerMessage(38, LogLevel.Information, "Claim {Id} has the spare {Sandbox}")]
+    public static partial void SpareTaken(this ILogger log, string id, string? sandbox);
+
     [LoggerMessage(40, LogLevel.Warning, "A connection of user {User} was refused")]
     public static partial void StrangerRefused(this ILogger log, uint? user);
 

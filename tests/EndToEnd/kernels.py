@@ -45,6 +45,7 @@ class Site:
             TMPDIR=str(self.folder("tmp")),
             XDG_RUNTIME_DIR=str(self.folder("xdg")),
             INTERPRETER_KERNEL_RUNTIME_DIR=str(self.runtime),
+            INTERPRETER_KERNEL_SPARES="0",  # what is there is what a test has started
             JUPYTER_PATH=str(self.base / "prefix/share/jupyter"),
             JUPYTER_DATA_DIR=str(self.folder("data")),
             JUPYTER_RUNTIME_DIR=str(self.folder("jrt")),

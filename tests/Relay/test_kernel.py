@@ -3,10 +3,12 @@
 import json
 import os
 import select
+import signal
+import subprocess
 import time
 
 import pytest
-from bridge import PATIENCE, Bridge, alive, processes_of, relay
+from bridge import PATIENCE, PYTHON, RELAY, Bridge, alive, processes_of, relay
 
 
 def types(bridge, msg_id):
@@ -312,3 +314,72 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         select.select([], [], [], 0.005)
+
+
+def serve_with(directory, kernel):
+    """A relay with a kernel that nobody has asked for; the process that started it, ended."""
+    return subprocess.run([PYTHON, "-S", RELAY, "serve", "--dir", directory, "--kernel", kernel], capture_output=True, text=True, timeout=PATIENCE)
+
+
+def test_a_kernel_started_ahead_is_given_to_the_first_who_wants_its_like(directory):
+    assert serve_with(directory, "python3").returncode == 0
+    bridge = Bridge(directory).attach()
+    assert bridge.hello["kernel"] == "running"
+    waiting = bridge.hello["pid"]
+    bridge.command("start", kernel="python3", session="mine", adopt=True)
+    early = bridge.execute("import os; print(os.getpid())\nget_ipython().execution_count, get_ipython().kernel.session.session")
+    reply = bridge.reply(early)
+    started = bridge.event("started")
+    assert started["pid"] == waiting and started["session"] == "mine" and json.loads(started["kernel_info"])["implementation"] == "ipython"
+    assert bridge.text(early) == "%d\n" % waiting
+    result, = [message for message in bridge.messages(early) if message.kind == "execute_result"]
+    assert result.content["data"]["text/plain"] == "(1, 'mine')" and result.header["session"] == "mine" == reply.header["session"]
+    assert {message.header["session"] for message in bridge.messages()} <= {"mine"}
+    bridge.command("restart", session="next")
+    assert bridge.event("started")["pid"] != waiting
+    bridge.command("start", kernel="python3", session="third", adopt=True)
+    assert bridge.event("started")["session"] == "third"      # once: a kernel that was used is nobody's spare
+    bridge.close()
+
+
+@pytest.mark.parametrize("order", [{"kernel": "python3"}, {"kernel": "fake", "adopt": True}, {"kernel": "python3", "adopt": True, "env": {"A": "1"}}])
+def test_who_wants_another_than_the_one_started_ahead_gets_a_new_one(directory, order):
+    assert serve_with(directory, "python3").returncode == 0
+    bridge = Bridge(directory).attach()
+    waiting = bridge.hello["pid"]
+    bridge.command("start", session="s", **order)
+    assert bridge.event("started")["pid"] != waiting and not alive(waiting)
+    bridge.close()
+
+
+def test_a_kernel_of_any_kind_can_be_started_ahead(directory):
+    assert serve_with(directory, "fake").returncode == 0
+    bridge = Bridge(directory).attach()
+    waiting = bridge.hello["pid"]
+    bridge.command("start", kernel="fake", session="s", adopt=True)
+    assert bridge.event("started")["pid"] == waiting
+    assert bridge.run("interrupts")[1] == "0"
+    bridge.close()
+
+
+def test_a_kernel_started_ahead_that_died_is_started_again_for_who_wants_it(directory):
+    assert serve_with(directory, "python3").returncode == 0
+    bridge = Bridge(directory).attach()
+    os.kill(bridge.hello["pid"], signal.SIGKILL)
+    bridge.cut()
+    bridge = Bridge(directory).attach()
+    while bridge.hello["kernel"] != "dead":
+        bridge.cut()
+        bridge = Bridge(directory).attach()
+    bridge.command("start", kernel="python3", session="s", adopt=True)
+    assert bridge.event("started")["session"] == "s"
+    bridge.close()
+
+
+def test_a_kernel_that_does_not_start_ahead_is_told_by_the_exit_code(directory):
+    for kernel in ("fake-dies", "not-there"):
+        done = serve_with(directory, kernel)
+        assert done.returncode == 6
+        os.kill(json.loads(done.stdout)["pid"], signal.SIGTERM)
+        while processes_of(directory):
+            time.sleep(0.05)

@@ -18,6 +18,9 @@ internal sealed class Account(AccountKey key, string name, ISandboxService servi
     /// <summary>Claims that use it; guarded by the desk's lock.</summary>
     public int Claims { get; set; }
 
+    /// <summary>Spares that were made with it; guarded by their shelf's lock.</summary>
+    public int Spares { get; set; }
+
     public void Dispose() => Slots.Dispose();
 }
 

@@ -16,14 +16,16 @@ internal sealed class ClaimBook : IDisposable
     private readonly DeskOptions _options;
     private readonly Ledger _ledger;
     private readonly Func<ServiceAddress?, ISandboxService> _services;
+    private readonly SpareShelf _spares;
     private readonly Dictionary<string, OpenClaim> _claims = [];
     private readonly Dictionary<AccountKey, Account> _accounts = [];
     private readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly ITimer _idleTimer;
     private bool _closed;
 
-    public ClaimBook(DeskOptions options, Func<ServiceAddress?, ISandboxService> services, Ledger ledger)
+    public ClaimBook(DeskOptions options, Func<ServiceAddress?, ISandboxService> services, SpareShelf spares, Ledger ledger)
     {
+        _spares = spares;
         _ledger = ledger;
         _options = options;
         _time = options.TimeProvider;
@@ -35,7 +37,7 @@ internal sealed class ClaimBook : IDisposable
     public Task Idle => _idle.Task;
 
     /// <summary>
-    /// Enters a claim: into the queue, or straight into what the previous claim with its key left.
+    /// Enters a claim: into the queue, or straight into what the previous claim with its key left, or into a spare.
     /// </summary>
     /// <returns>Null when the book is closed. <c>Giver</c> is the claim whose sandbox it got; <c>Unfit</c> one that
     /// waited for this key in vain, because the notebook wants something else now.</returns>
@@ -58,9 +60,12 @@ internal sealed class ClaimBook : IDisposable
             var unfit = giver is null ? left.Find(c => c.Disconnected is not null) : null;
 
             var id = "c-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8));
-            var ticket = giver?.Ticket ?? account.Slots.Enter(request.Limit);
+            var spare = giver is null && _spares.KindOf(request, account.Key) is { } kind ? _spares.Take(kind, request.Limit) : null;
+            var ticket = giver?.Ticket ?? spare?.Ticket ?? account.Slots.Enter(request.Limit);
             var claim = new OpenClaim(id, request with { Service = null }, account, ticket, now);
             _claims.Add(id, claim);
+            claim.Held = spare?.Spare.Held;
+            claim.Spare = spare?.Spare;
             if (giver is not null)
             {
                 claim.Held = giver.Held;
@@ -231,7 +236,7 @@ internal sealed class ClaimBook : IDisposable
     {
         lock (_gate)
         {
-            return StatusReport.Make(_claims.Values, _accounts.Values, _options, _ledger);
+            return StatusReport.Make(_claims.Values, _accounts.Values, _options, _ledger) with { Spares = _spares.List().Count };
         }
     }
 
@@ -269,7 +274,7 @@ internal sealed class ClaimBook : IDisposable
             return known;
         }
 
-        if (_accounts.Count >= KeptAccounts && _accounts.Values.FirstOrDefault(a => a.Claims == 0) is { } unused)
+        if (_accounts.Count >= KeptAccounts && _accounts.Values.FirstOrDefault(a => a is { Claims: 0, Spares: 0 }) is { } unused)
         {
             _accounts.Remove(unused.Key);
             unused.Dispose();

@@ -10,7 +10,7 @@ internal delegate ValueTask ClaimVoice(ClaimEvent news, CancellationToken cancel
 /// </summary>
 /// <remarks>
 /// <code>
-///  Open ─► (1) handed over? ─────────────────────────────┐
+///  Open ─► (1) handed over, or a spare? ─────────────────┐
 ///             │ no                                        ▼
 ///             └► (2) queue ─► (3) order ─► (4) ready ─► (5) hold ─► lost
 ///                   ▲            │ 429                    │
@@ -26,13 +26,15 @@ internal sealed class ClaimDesk : IDisposable
     private readonly DeskOptions _options;
     private readonly ClaimBook _book;
     private readonly Ledger _ledger = new();
+    private readonly SpareShelf _spares;
     private readonly Sweep _sweep;
     private readonly ILogger _log;
 
     public ClaimDesk(DeskOptions options, Func<ServiceAddress?, ISandboxService> services, Sweep sweep, ILogger log)
     {
         _options = options;
-        _book = new ClaimBook(options, services, _ledger);
+        _spares = new SpareShelf(options, _ledger, log);
+        _book = new ClaimBook(options, services, _spares, _ledger);
         _sweep = sweep;
         _log = log;
     }
@@ -53,6 +55,13 @@ internal sealed class ClaimDesk : IDisposable
         _ledger.Opened();
         giver?.Interrupt(ClaimReasons.HandedOver);
         unfit?.Held?.End();
+        _spares.Disturb();
+        if (claim.Spare is { } spare)
+        {
+            _log.SpareTaken(claim.Id, spare.Held.Stage.Sandbox);
+            _ = WatchAsync(spare.Held);
+        }
+
         _sweep.Start(claim.Account);
         return claim;
     }
@@ -77,6 +86,7 @@ internal sealed class ClaimDesk : IDisposable
             var sandbox = claim.Held?.Stage.Sandbox;
             _book.Disconnect(claim, held => held.End())?.End();
             Record(claim, sandbox, last);
+            _spares.Disturb();
         }
 
         if (last is not null)
@@ -109,12 +119,16 @@ internal sealed class ClaimDesk : IDisposable
 
     /// <summary>Kills a sandbox of ours and waits until its slot is free. False when there is no such sandbox.</summary>
     public async Task<bool> KillSandboxAsync(string sandboxId, CancellationToken cancellation) =>
-        await EndAsync(_book.FindSandbox(sandboxId), ClaimReasons.Killed, cancellation);
+        await EndAsync(_book.FindSandbox(sandboxId), ClaimReasons.Killed, cancellation)
+        || await EndSpareAsync(_spares.Kill(sandboxId), cancellation);
 
     public BrokerStatus Status() => _book.Status();
 
     /// <summary>Counts and durations since the start, as Prometheus reads them.</summary>
     public string Metrics() => _ledger.Metrics(_book.Status());
+
+    /// <summary>The spares that are ready.</summary>
+    public IReadOnlyList<SandboxStatus> Spares() => _spares.List();
 
     /// <summary>Closes the desk if it has no claims; answers how many it has.</summary>
     public int CloseIfIdle() => _book.CloseIfIdle();
@@ -134,16 +148,21 @@ internal sealed class ClaimDesk : IDisposable
             claim.Interrupt(ClaimReasons.Stopping);
         }
 
+        var ends = claims.Select(c => c.Closed).Concat(_spares.Close()).ToList();
         using var attempt = new Attempt(bound, _options.TimeProvider, CancellationToken.None);
-        await Task.WhenAll(claims.Select(c => c.Closed)).WaitAsync(attempt.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        return claims.Count(c => !c.Closed.IsCompleted);
+        await Task.WhenAll(ends).WaitAsync(attempt.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return ends.Count(end => !end.IsCompleted);
     }
 
-    public void Dispose() => _book.Dispose();
+    public void Dispose()
+    {
+        _book.Dispose();
+        _spares.Dispose();
+    }
 
     private async Task<ClaimEvent> HoldAsync(OpenClaim claim, ClaimVoice tell, CancellationToken end)
     {
-        // :: (1) A handed-over claim comes with its sandbox, perhaps one that is still being created.
+        // :: (1) A handed-over claim comes with its sandbox, perhaps one that is still being created; a spare is one that is ready.
         var giveUp = claim.Request.Wait?.Seconds is { } seconds ? claim.Opened + TimeSpan.FromSeconds(seconds) : (DateTimeOffset?)null;
         while (true)
         {
@@ -167,7 +186,9 @@ internal sealed class ClaimDesk : IDisposable
             {
                 // :: (4)
                 claim.Account.Slots.Confirm(claim.Ticket);
-                var granted = new GrantedSandbox(sandbox.Id, sandbox.EnvdAccessToken, sandbox.Domain, sandbox.UnixSocket, claim.HandedOver);
+                var isWarm = claim.Spare is { } spare && spare.Held == held && await spare.Prepared.WaitAsync(end);
+                var granted = new GrantedSandbox(sandbox.Id, sandbox.EnvdAccessToken, sandbox.Domain, sandbox.UnixSocket, claim.HandedOver) { Warm = isWarm };
+                _spares.Used(claim);
                 await tell(new ClaimEvent { Event = ClaimEvents.Ready, Claim = claim.Id, Sandbox = granted }, end);
 
                 // :: (5)
@@ -211,6 +232,12 @@ internal sealed class ClaimDesk : IDisposable
                 }
 
                 limit = news.Limit;
+                if (claim.Account.Slots.IsHeldUpBySpares(claim.Ticket) && _spares.MakeRoom(claim.Account))
+                {
+                    // Its slot is free as soon as it is killed: that is not a wait worth telling, nor a reason to refuse.
+                    continue;
+                }
+
                 if (claim.Request.Wait?.Policy == ClaimWait.RejectPolicy)
                 {
                     return ClaimMessages.NoSlot(limit, null);
@@ -284,6 +311,12 @@ internal sealed class ClaimDesk : IDisposable
             Reason = reason,
             Message = claim.Report?.Message ?? last?.Message,
         });
+    }
+
+    private static async Task<bool> EndSpareAsync(Task? end, CancellationToken cancellation)
+    {
+        await (end ?? Task.CompletedTask).WaitAsync(cancellation);
+        return end is not null;
     }
 
     private static async Task<bool> EndAsync(OpenClaim? claim, string reason, CancellationToken cancellation)

@@ -22,5 +22,8 @@ internal sealed record DeskOptions
 
     public required string Host { get; init; }
 
+    /// <summary>How spares are made; null: none are kept.</summary>
+    public SpareOptions? Spares { get; init; }
+
     public string Version { get; init; } = "";
 }

@@ -36,6 +36,9 @@ internal sealed class OpenClaim
     /// <summary>Whether the sandbox is the one that the previous claim left.</summary>
     public bool HandedOver { get; set; }
 
+    /// <summary>The spare it began with.</summary>
+    public Spare? Spare { get; set; }
+
     /// <summary>When the connection ended, if it has.</summary>
     public DateTimeOffset? Disconnected { get; set; }
 

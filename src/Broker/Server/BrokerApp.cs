@@ -40,6 +40,7 @@ public sealed class BrokerApp : IAsyncDisposable
             Instance = records.Id,
             Host = host,
             Version = options.Version,
+            Spares = options.Spares,
         };
         _desk = new ClaimDesk(deskOptions, options.Services ?? ServiceOf, new Sweep(host, records.Dead, _log), _log);
         _server = MakeServer(loggers);

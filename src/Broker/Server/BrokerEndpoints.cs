@@ -169,6 +169,7 @@ internal sealed class BrokerEndpoints(ClaimDesk desk, TimeProvider time, Action<
         .. desk.Status().Claims
             .Where(c => c.Sandbox is not null)
             .Select(c => new SandboxStatus(c.Sandbox!, c.Id, c.Template, c.Started, c.State, c.Service)),
+        .. desk.Spares(),
     ];
 
     /// <summary>The body; null when it is too large. The server bounds it as well, but says so less clearly.</summary>

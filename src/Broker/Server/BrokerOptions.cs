@@ -41,6 +41,9 @@ public sealed record BrokerOptions
     /// <summary>Removes what a dead embedded host of this user left on the machine. Called once, in the background of the start.</summary>
     public Func<CancellationToken, Task>? SweepEmbedded { get; init; }
 
+    /// <summary>How warm spares are made; null: none are kept.</summary>
+    public SpareOptions? Spares { get; init; }
+
     /// <summary>The services; replaced by tests.</summary>
     internal Func<ServiceAddress?, ISandboxService>? Services { get; init; }
 }

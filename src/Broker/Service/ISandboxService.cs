@@ -1,3 +1,5 @@
+using RemoteSandbox = InterpreterKernel.Sandbox.Sandbox;
+
 namespace InterpreterKernel.Broker;
 
 /// <summary>
@@ -13,6 +15,9 @@ internal interface ISandboxService
 
     /// <summary>Lets the sandbox live for <paramref name="lifetime"/> from now on.</summary>
     Task SetTimeoutAsync(string id, TimeSpan lifetime, CancellationToken cancellation);
+
+    /// <summary>Reaches into a sandbox that was created here.</summary>
+    Task<RemoteSandbox> AttachAsync(CreatedSandbox sandbox);
 
     /// <summary>All sandboxes that carry all of this metadata.</summary>
     IAsyncEnumerable<ListedSandbox> ListAsync(IReadOnlyDictionary<string, string> metadata, CancellationToken cancellation);

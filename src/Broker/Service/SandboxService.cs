@@ -51,6 +51,9 @@ internal sealed class SandboxService : ISandboxService
         });
     }
 
+    public async Task<RemoteSandbox> AttachAsync(CreatedSandbox sandbox) =>
+        RemoteSandbox.Attach(sandbox.Id, sandbox.EnvdAccessToken, await ConnectAsync(), sandbox.Domain);
+
     public async Task<bool> KillAsync(string id, CancellationToken cancellation)
     {
         var connection = await ConnectAsync();

@@ -47,6 +47,53 @@ internal sealed class Slots : IDisposable
         }
     }
 
+    /// <summary>A slot for a spare; null unless nobody waits and one is free.</summary>
+    public Ticket? TryEnterSpare(int? limit)
+    {
+        lock (_gate)
+        {
+            var ceiling = Math.Min(limit ?? DefaultLimit, _configured);
+            if (_waiting.Count > 0 || _granted.Count >= ceiling
+                || WhenAllowed_NeedsLock(out var isProbe) is not { } when || isProbe || when > _time.GetUtcNow())
+            {
+                return null;
+            }
+
+            Paced_NeedsLock();
+            var ticket = new Ticket(++_lastNumber, ceiling) { IsSpare = true, State = TicketState.Granted };
+            _granted.Add(ticket);
+            return ticket;
+        }
+    }
+
+    /// <summary>Whether a waiting ticket would be served if it were not for spares.</summary>
+    public bool IsHeldUpBySpares(Ticket ticket)
+    {
+        lock (_gate)
+        {
+            var spares = _granted.Count(t => t.IsSpare);
+            var limit = LimitFor_NeedsLock(ticket);
+            return _waiting.Contains(ticket) && _granted.Count >= limit && _granted.Count - spares < limit;
+        }
+    }
+
+    /// <summary>A claim takes a spare's slot over; null when its own limit does not allow so many, or the slot is given up already.</summary>
+    public Ticket? Exchange(Ticket spare, int? limit)
+    {
+        lock (_gate)
+        {
+            var ceiling = Math.Min(limit ?? DefaultLimit, _configured);
+            var place = _granted.IndexOf(spare);
+            if (place < 0 || _granted.Count > ceiling)
+            {
+                return null;
+            }
+
+            spare.State = TicketState.Left;
+            return _granted[place] = new Ticket(++_lastNumber, ceiling) { State = TicketState.Granted };
+        }
+    }
+
     /// <summary>Gives up the place or the slot. May be called again.</summary>
     public void Leave(Ticket ticket)
     {
@@ -111,7 +158,7 @@ internal sealed class Slots : IDisposable
             }
 
             var learned = _learned.Value;
-            return new SlotCounts(learned is { } l ? Math.Max(1, Math.Min(limit ?? l, l)) : limit, learned, _granted.Count, _waiting.Count);
+            return new SlotCounts(learned is { } l ? Math.Max(1, Math.Min(limit ?? l, l)) : limit, learned, _granted.Count(t => !t.IsSpare), _waiting.Count);
         }
     }
 
@@ -211,6 +258,6 @@ internal sealed class Slots : IDisposable
 
 /// <param name="Limit">The smallest limit in force for a ticket.</param>
 /// <param name="Learned">The limit that the service's refusals taught.</param>
-/// <param name="Used">Slots taken.</param>
+/// <param name="Used">Slots taken, spares not counted.</param>
 /// <param name="Queued">Tickets that wait.</param>
 internal readonly record struct SlotCounts(int? Limit, int? Learned, int Used, int Queued);

@@ -28,6 +28,9 @@ internal sealed class Ticket
     /// <summary>Granted beyond the learned limit, to find out whether it still holds.</summary>
     public bool IsProbe { get; set; }
 
+    /// <summary>The slot of a spare: it is not counted as taken, since whoever needs it gets it.</summary>
+    public bool IsSpare { get; init; }
+
     /// <summary>The place whenever it changes, and in the end the grant.</summary>
     public ChannelReader<TicketNews> News => _news.Reader;
 

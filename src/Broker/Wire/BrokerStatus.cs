@@ -12,7 +12,7 @@ public sealed record BrokerStatus
     /// <summary>Claims that wait for a slot.</summary>
     public int Queued { get; init; }
 
-    /// <summary>Warm spares (none are kept yet).</summary>
+    /// <summary>Warm spares that are ready. They are not among the slots taken: a claim that needs their place gets it.</summary>
     public int Spares { get; init; }
 
     /// <summary>Every claim, oldest first.</summary>

@@ -37,6 +37,9 @@ public sealed record ClaimRequest
     /// <summary>What to do when no slot is free. <value>Default: wait without end.</value></summary>
     public ClaimWait? Wait { get; init; }
 
+    /// <summary>Take a warm spare where there is one, and have others made; null: a sandbox of its own, made for it.</summary>
+    public SpareWish? Spare { get; init; }
+
     /// <summary>The template when none is named: it carries ipykernel and pyzmq.</summary>
     public const string DefaultTemplate = "code-interpreter-v1";
 
@@ -88,6 +91,12 @@ public sealed record ServiceAddress
     /// <summary>The address, without the key.</summary>
     public override string ToString() => ApiUrl?.GetLeftPart(UriPartial.Authority) ?? Domain ?? "e2b.app";
 }
+
+/// <summary>Which spares a claim takes and leaves behind.</summary>
+/// <param name="Kernel">The kernelspec that is to run in it.</param>
+/// <param name="Relay">Names the relay that is to serve it: another version's is of no use.</param>
+/// <param name="Count">How many of them are to be kept from now on, if there is room.</param>
+public sealed record SpareWish(string Kernel, string Relay, int Count);
 
 /// <summary>What to do when no slot is free.</summary>
 /// <param name="Policy"><c>wait</c> or <c>reject</c>.</param>

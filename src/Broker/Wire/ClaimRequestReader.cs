@@ -12,6 +12,7 @@ internal sealed class ClaimRequestReader
     private const int LongestName = 256;
     private const int LongestText = 4096;
     private const int MostEntries = 256;
+    private const int MostSpares = 4;
 
     private readonly List<RequestFault> _faults = [];
 
@@ -80,7 +81,7 @@ internal sealed class ClaimRequestReader
             Fault($"envVars.{name}", "the name of an environment variable is not empty and has no =");
         }
 
-        return claim with { Owner = ReadOwner(root), Service = ReadService(root), Wait = ReadWait(root), Resources = ReadResources(root) };
+        return claim with { Owner = ReadOwner(root), Service = ReadService(root), Wait = ReadWait(root), Resources = ReadResources(root), Spare = ReadSpare(root) };
     }
 
     private ClaimResources? ReadResources(JsonElement root)
@@ -128,6 +129,13 @@ internal sealed class ClaimRequestReader
         Fault("resources.cpus", "a number from 0.05 to 1024 is expected");
         return null;
     }
+
+    private SpareWish? ReadSpare(JsonElement root) => Child(root, "spare") is { } spare
+        ? new SpareWish(
+            Text(spare, "kernel", LongestName, "spare.") ?? "",
+            Text(spare, "relay", LongestName, "spare.") ?? "",
+            Number(spare, "count", 0, MostSpares, "spare.") ?? 0)
+        : null;
 
     private ClaimOwner? ReadOwner(JsonElement root) => Child(root, "owner") is { } owner
         ? new ClaimOwner(Number(owner, "pid", 1, int.MaxValue, "owner."), Text(owner, "label", LongestText, "owner."))

@@ -23,6 +23,12 @@ internal sealed record Settings
     /// <summary>Whether ipykernel may be installed in a sandbox whose template lacks it.</summary>
     public bool PipInstall { get; init; }
 
+    /// <summary>Embedded sandboxes: how many are kept ready for the next notebook.</summary>
+    public int Spares { get; init; } = 1;
+
+    /// <summary>The same with a remote service, where they cost and take slots of the account.</summary>
+    public int RemoteSpares { get; init; }
+
     /// <summary>The lease of a sandbox: how long it outlives everything that could renew it.</summary>
     public TimeSpan Lifetime { get; init; } = TimeSpan.FromSeconds(60);
 

@@ -6,6 +6,7 @@
 
     relay.py attach --dir D [--serve]   connect this process's stdin and stdout to the daemon, starting it if need be
     relay.py serve  --dir D             start the daemon alone; prints {"relay":1,"pid":n} once its socket listens
+                    [--kernel NAME]     with a kernel for the first bridge that wants its like; prints once that answers
 
 Python >= 3.9 and pyzmq, nothing else. One thread, one loop. The frames on the link are in docs/relay-protocol.md.
 Three promises carry the design:
@@ -15,7 +16,7 @@ Three promises carry the design:
   * a shell reply leaves after the iopub messages of its request, up to `idle`.
 
 Exit codes of attach: 0 told to go (another attach came, or the kernel's relay was asked to exit), 2 wrong usage, 3 the bridge
-sent garbage, 4 the daemon is gone, 5 no daemon listens.
+sent garbage, 4 the daemon is gone, 5 no daemon listens. Of serve: 6 the kernel did not start.
 """
 
 import os
@@ -43,6 +44,7 @@ HOLD_INTERRUPT = 0.05                       # an interrupt that a cell comes too
 DELIMITER = b"<IDS|MSG>"
 READ, WRITE = 1, 2                          # zmq.POLLIN, zmq.POLLOUT
 GO_REPLACED, GO_GARBAGE = b"r", b"g"        # what attach is told before its connection is closed
+KERNEL_ANSWERS = b"kernel"                  # what serve is told by the daemon it started
 
 
 # ---------------------------------------------------------------------------------------------------------------- attach
@@ -54,10 +56,11 @@ def main(arguments):
             return attach(options)
         if command == "serve":
             listener, pid = daemon_socket(options, connect=False)
+            answers = True
             if listener is not None:
-                pid = start_daemon(listener, options)
+                pid, answers = start_daemon(listener, options)
             os.write(1, b'{"relay":1,"pid":%d}\n' % pid)
-            return 0
+            return 0 if answers else 6
     except OSError as error:
         sys.stderr.write("relay: %s\n" % error)
         return 1
@@ -66,7 +69,7 @@ def main(arguments):
 
 def parse(arguments):
     """By hand: argparse takes longer to import than attach takes to run."""
-    options = {"dir": None, "serve": False, "foreground": False,
+    options = {"dir": None, "serve": False, "foreground": False, "kernel": None,
                "spool-memory": 16 * MIB, "spool-file": 1 << 30, "window": 4 * MIB}
     command = arguments[0] if arguments else None
     rest = iter(arguments[1:])
@@ -84,7 +87,7 @@ def parse(arguments):
                 command = None
             options[name] = value
     if command not in ("attach", "serve") or not options["dir"]:
-        sys.stderr.write("usage: relay.py attach|serve --dir D [--serve] [--spool-memory BYTES] [--spool-file BYTES] [--window BYTES]\n")
+        sys.stderr.write("usage: relay.py attach|serve --dir D [--serve] [--kernel NAME] [--spool-memory BYTES] [--spool-file BYTES] [--window BYTES]\n")
         return None, options
     options["dir"] = os.path.abspath(options["dir"])
     return command, options
@@ -164,34 +167,40 @@ def daemon_socket(options, connect):
 
 
 def start_daemon(listener, options):
-    """Forks the daemon out of this process's tree, session and stdio. Returns its pid."""
+    """Forks the daemon out of this process's tree, session and stdio. Returns its pid, and whether the kernel it was to start
+    answers."""
     if options["foreground"]:
         os.write(1, b'{"relay":1,"pid":%d}\n' % os.getpid())
-        raise SystemExit(run_daemon(listener, options))
+        raise SystemExit(run_daemon(listener, options, None))
     told, tell = os.pipe()
     child = os.fork()
     if child:
         os.close(tell)
         listener.close()                    # the daemon alone holds it: it tells that the daemon lives
         os.waitpid(child, 0)
-        pid = os.read(told, 32)
+        words = b""
+        while data := os.read(told, 64):    # to the end: the daemon closes it when it has said all
+            words += data
         os.close(told)
-        return int(pid or 0)
+        pid, _, kernel = words.partition(b"\n")
+        return int(pid or 0), kernel == KERNEL_ANSWERS or not options["kernel"]
     try:
         os.setsid()
         if os.fork():
             os._exit(0)
         listener.listen(64)                 # again, so that SO_PEERCRED names this process and not the one that bound it
-        os.write(tell, b"%d" % os.getpid())
-        os.close(tell)
+        os.write(tell, b"%d\n" % os.getpid())
         os.close(told)
+        if not options["kernel"]:
+            os.close(tell)
+            tell = None
         log = os.open(os.path.join(options["dir"], "relay.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         null = os.open(os.devnull, os.O_RDWR)
         for target, source in ((0, null), (1, log), (2, log)):
             os.dup2(source, target)
         os.close(log)
         os.close(null)
-        code = run_daemon(listener, options)
+        code = run_daemon(listener, options, tell)
     except BaseException:
         import traceback
         traceback.print_exc()
@@ -200,9 +209,9 @@ def start_daemon(listener, options):
         os._exit(code)
 
 
-def run_daemon(listener, options):
+def run_daemon(listener, options, tell):
     import_for_daemon()
-    return Relay(socket.socket(fileno=listener.detach()), options).run()
+    return Relay(socket.socket(fileno=listener.detach()), options, tell).run()
 
 
 def import_for_daemon():
@@ -523,11 +532,15 @@ def kernel_command(spec, directory, connection_file, session):
     if argv[0] in ("python", "python%d" % sys.version_info[0], "python%d.%d" % sys.version_info[:2]):
         argv[0] = sys.executable
     argv[0] = os.path.expanduser(argv[0])
-    if any(word in ("ipykernel", "ipykernel_launcher") for word in argv):
+    if is_ipykernel(argv):
         argv.append("--HistoryManager.hist_file=:memory:")      # the sandbox is gone tomorrow; a file only costs start-up
         if session:
             argv.append("--Session.session=" + session)
     return argv
+
+
+def is_ipykernel(argv):
+    return any(word in ("ipykernel", "ipykernel_launcher") for word in argv)
 
 
 # ------------------------------------------------------------------------------------------------------------ the kernel
@@ -548,6 +561,7 @@ class Kernel:
         self.started = self.killed = self.subscribed = False
         self.info, self.next_probe = None, None
         self.early = []                                 # what it published before `started`
+        self.renaming = None                            # id of the request that gives a spare its session
         self.failure = None                             # why the relay had to give it up
         self.tail = bytearray()
         self.oom_kills = oom_kills()
@@ -619,11 +633,23 @@ class Kernel:
         self.next_probe = None
         self.request(SHELL, "kernel_info_request")
 
-    def request(self, channel, kind):
+    def rename(self):
+        """A spare gets the session id of the bridge that takes it: clients tell kernels apart by it, and the bridge's own
+        messages bear it already. False where that can't be done: then its messages bear its own, as after a restart."""
+        if not (is_ipykernel(self.spec["argv"]) and self.order.get("session")):
+            return False
+        self.request(SHELL, "execute_request", {
+            "code": "get_ipython().kernel.session.session = %r" % self.order["session"], "silent": True, "store_history": False,
+            "user_expressions": {}, "allow_stdin": False, "stop_on_error": False})
+        self.renaming = "%s-%d" % (self.own, self.requests)
+        self.early = []                     # said in the name of the session that it gives up: that it is starting
+        return True
+
+    def request(self, channel, kind, content=None):
         self.requests += 1
         header = {"msg_id": "%s-%d" % (self.own, self.requests), "msg_type": kind, "session": self.own, "username": "relay",
                   "date": time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime()), "version": "5.3"}
-        self.send(channel, [DELIMITER, b"", json.dumps(header).encode(), b"{}", b"{}", b"{}"])
+        self.send(channel, [DELIMITER, b"", json.dumps(header).encode(), b"{}", b"{}", json.dumps(content or {}).encode()])
 
     def send(self, channel, frames):
         """Signs a message and gives it to the kernel."""
@@ -834,7 +860,7 @@ class Attachment:
 class Relay:
     """The loop: link on one side, kernel on the other."""
 
-    def __init__(self, listener, options):
+    def __init__(self, listener, options, teller):
         self.listener, self.directory, self.options = listener, options["dir"], options
         self.instance = os.urandom(16).hex()            # tells the bridge that it still talks to the same relay
         self.watch = Watch()
@@ -842,6 +868,7 @@ class Relay:
         self.kernel, self.state, self.waiting = None, "none", []        # waiting: requests for the kernel that starts
         self.last_order, self.next_order, self.attempts = None, None, 0
         self.exiting, self.errors, self.link = False, 0, None
+        self.is_spare, self.teller = False, teller      # its kernel is for whoever comes first; who waits until it answers
         self.forget()
 
     def forget(self):
@@ -876,6 +903,8 @@ class Relay:
         self.watch.set(self.listener.fileno(), READ)
         self.watch.set(woken, READ)
         kill_leftover(self.directory)
+        if self.options["kernel"]:
+            self.start_spare(self.options["kernel"])
         while not self.exiting:
             ready = self.watch.poll(self.seconds_to_next_deadline())
             self.guard(self.serve_kernel, ready)
@@ -1124,6 +1153,9 @@ class Relay:
         if name in ("start", "restart", "kill"):
             self.barrier = max(self.barrier, order.get("bulk", 0))
         if name == "start":
+            if order.get("adopt") and self.adopt(order):
+                return
+            self.is_spare = False
             self.replace_kernel(order)
         elif name == "restart":
             self.replace_kernel(dict(self.next_order or self.last_order or {}, session=order.get("session")))
@@ -1203,6 +1235,36 @@ class Relay:
         else:
             self.start_kernel()
 
+    def start_spare(self, name):
+        """A kernel before anybody asks for one. What it says until then is nobody's."""
+        self.is_spare = True
+        self.next_order = {"op": "start", "kernel": name}
+        self.start_kernel()
+        if self.kernel is None:
+            self.tell_starter(b"")
+
+    def tell_starter(self, words):
+        if self.teller is not None:
+            teller, self.teller = self.teller, None
+            try:
+                os.write(teller, words)
+            except OSError:
+                log("whoever started the relay did not wait")
+            os.close(teller)
+
+    def adopt(self, order):
+        """The first bridge that wants what the spare is gets it; it hears `started` as if it had been started for it."""
+        kernel = self.kernel
+        if not self.is_spare or kernel is None or kernel.killed or order.get("kernel") != kernel.order["kernel"] \
+                or any(order.get(what) for what in ("argv", "cwd", "env")):
+            return False
+        self.is_spare = False
+        kernel.order = self.last_order = order
+        self.state = "starting"
+        if kernel.started and not kernel.rename():
+            self.announce()
+        return True
+
     def start_kernel(self):
         order, self.next_order = self.next_order, None
         self.last_order, self.state = order, "starting"
@@ -1269,8 +1331,14 @@ class Relay:
         frames[at + 1] = b""                # signed again on the other side, with the key of that side
         if not kernel.started and channel in (IOPUB, SHELL):
             self.on_early_message(channel, frames, header, parent, frames[at + 5])
-        elif kernel.own.encode() in parent:
-            return                          # the answer to a request of the relay's own
+        elif kernel.own.encode() in parent:     # the answer to a request of the relay's own
+            if channel == SHELL and kernel.renaming is not None and message_id(parent) == kernel.renaming:
+                kernel.renaming = None
+                if b'"ok"' not in frames[at + 5]:
+                    log("the kernel kept its session: %s" % bytes(frames[at + 5][:KIB]))
+                self.announce()
+        elif self.is_spare:
+            return
         elif channel == IOPUB:
             self.on_published(frames, header, parent, frames[at + 5])
         elif channel == SHELL:
@@ -1297,7 +1365,18 @@ class Relay:
             return
         if kernel.killed:
             return
-        kernel.started, kernel.next_probe, self.state = True, None, "running"
+        kernel.started, kernel.next_probe = True, None
+        if self.is_spare:
+            self.state = "running"
+            self.tell_starter(KERNEL_ANSWERS)
+        elif kernel.order.get("adopt") and kernel.rename():
+            return                          # taken while it started
+        else:
+            self.announce()
+
+    def announce(self):
+        """The kernel is the bridge's now."""
+        kernel, self.state = self.kernel, "running"
         spec = kernel.spec if len(json.dumps(kernel.spec)) <= PIECE else {}
         info = kernel.info.decode("utf-8", "replace") if len(kernel.info) <= PIECE else None
         self.tell(EVENT, "started", pid=kernel.pid, session=kernel.order.get("session"), spec=spec,
@@ -1360,6 +1439,7 @@ class Relay:
         if pid == 0:
             return
         by_us = kernel.killed
+        self.tell_starter(b"")
         kill_session(kernel.pid)            # the orphans too; and their copies of its sockets would keep those open
         self.drain(kernel)
         self.release_replies(float("inf"))

@@ -62,14 +62,15 @@ internal sealed class RemoteKernel : IRemoteKernel
 
     /// <summary>Starts the kernel; returns when it answers.</summary>
     /// <param name="kernel">The kernelspec in the sandbox.</param>
+    /// <param name="adopt">Whether one that waits there already will do.</param>
     /// <param name="limit">How long that may take.</param>
     /// <param name="cancellationToken">Gives it up.</param>
     /// <exception cref="RemoteUnavailableException">It can't be started; the text says why.</exception>
-    public async Task StartAsync(string kernel, TimeSpan limit, CancellationToken cancellationToken)
+    public async Task StartAsync(string kernel, bool adopt, TimeSpan limit, CancellationToken cancellationToken)
     {
         using var late = new CancellationTokenSource(limit, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, late.Token);
-        _link.SendCommand(new StartKernel(kernel, Session));
+        _link.SendCommand(new StartKernel(kernel, Session) { Adopt = adopt });
         try
         {
             await foreach (var item in ItemsAsync(either.Token).ConfigureAwait(false))

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using InterpreterKernel.Broker;
 using InterpreterKernel.Kernel.Configuration;
 using InterpreterKernel.Kernel.Lifecycle;
@@ -11,9 +10,6 @@ namespace InterpreterKernel.Kernel.Remote;
 /// </summary>
 internal sealed class RemoteKernels
 {
-    /// <summary>Where the relay lives in the sandbox: a place that every user of every template can write to.</summary>
-    private const string Folder = "/tmp/.interpreter-kernel";
-
     private readonly Settings _settings;
     private readonly string _claimKey;
     private readonly string _label;
@@ -71,29 +67,32 @@ internal sealed class RemoteKernels
             var broker = new BrokerClient(directory, Launcher(directory), _time);
 
             // (2) A claim: one open response, which is the sandbox's life.
-            claim = await broker.ClaimAsync(Request(), cancellationToken).ConfigureAwait(false);
+            var relay = await RelayFile.LoadAsync(cancellationToken).ConfigureAwait(false);
+            claim = await broker.ClaimAsync(Request(relay), cancellationToken).ConfigureAwait(false);
             var events = claim.ReadEventsAsync(CancellationToken.None).GetAsyncEnumerator(CancellationToken.None);
             var granted = await GrantedAsync(events, waiting, cancellationToken).ConfigureAwait(false);
 
             // (3) The sandbox, which the broker has created.
             var sandbox = Sandbox.Sandbox.Attach(granted.Id, granted.EnvdAccessToken, ConnectionTo(granted), granted.Domain);
 
-            // (4) The relay: one file, found again after a restart by its hash.
+            // (4) The relay: one file, found again after a restart by its hash. In a spare it runs already.
             waiting("Starting the kernel in the sandbox");
-            var relay = await RelayFile.LoadAsync(cancellationToken).ConfigureAwait(false);
-            await relay.PutIntoAsync(sandbox, mayBeThere: granted.HandedOver, cancellationToken).ConfigureAwait(false);
+            if (!granted.Warm)
+            {
+                await relay.PutIntoAsync(sandbox, mayBeThere: granted.HandedOver, cancellationToken).ConfigureAwait(false);
+            }
+
             if (_settings.PipInstall)
             {
                 await TemplateNeeds.EnsureAsync(sandbox, waiting, cancellationToken).ConfigureAwait(false);
             }
 
             // (5) The kernel. In a sandbox that was handed over the old one is replaced, and its files stay.
-            var attach = new ProcessStart("python3", ["-S", relay.Path, "attach", "--serve", "--dir", Folder + "/relay"]);
             var session = Interlocked.Exchange(ref _firstSession, null) ?? Guid.NewGuid().ToString();
-            var kernel = new RemoteKernel(claim, events, sandbox, attach, session, _time, _log);
+            var kernel = new RemoteKernel(claim, events, sandbox, relay.Attach, session, _time, _log);
             try
             {
-                await kernel.StartAsync(_settings.Kernel, _settings.StartTimeout, cancellationToken).ConfigureAwait(false);
+                await kernel.StartAsync(_settings.Kernel, adopt: granted.Warm, _settings.StartTimeout, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception e)
             {
@@ -165,7 +164,7 @@ internal sealed class RemoteKernels
 
     private BrokerLauncher Launcher(RuntimeDirectory directory) => new(directory, [.. SelfCommand.Get(), "broker"], time: _time);
 
-    private ClaimRequest Request() => new()
+    private ClaimRequest Request(RelayFile relay) => new()
     {
         Key = _claimKey,
         Owner = new ClaimOwner(Environment.ProcessId, _label),
@@ -181,44 +180,14 @@ internal sealed class RemoteKernels
         LifetimeSeconds = (int)_settings.Lifetime.TotalSeconds,
         Python = _service is null ? _settings.Python : null,
         Resources = _service is null ? new ClaimResources(_settings.Memory, _settings.Disk, _settings.Cpus, _settings.Pids) : null,
+
+        // What is installed first can't be started ahead.
+        Spare = (_service is null ? _settings.Spares : _settings.RemoteSpares) is var count and > 0 && !_settings.PipInstall
+            ? new SpareWish(_settings.Kernel, relay.Hash, count)
+            : null,
     };
 
     private SandboxConnection ConnectionTo(GrantedSandbox granted) => granted.UnixSocket is { } socket
         ? new SandboxConnection { UnixSocket = socket, RequestTimeout = _settings.RequestTimeout, TimeProvider = _time }
         : _service! with { RequestTimeout = _settings.RequestTimeout, TimeProvider = _time };
-
-    /// <summary>The relay's program, named by its hash, so that a sandbox never runs another version's.</summary>
-    private sealed record RelayFile(byte[] Content, string Hash)
-    {
-        public static async Task<RelayFile> LoadAsync(CancellationToken cancellationToken)
-        {
-            using var resource = typeof(RelayFile).Assembly.GetManifestResourceStream("relay.py")!;
-            var content = new byte[resource.Length];
-            await resource.ReadExactlyAsync(content, cancellationToken).ConfigureAwait(false);
-            return new RelayFile(content, Convert.ToHexStringLower(SHA256.HashData(content).AsSpan(0, 8)));
-        }
-
-        public string Path => $"{Folder}/relay-{Hash}.py";
-
-        /// <summary>Brings it in, once for each sandbox: its name tells its content, its size that all of it arrived.</summary>
-        public async Task PutIntoAsync(Sandbox.Sandbox sandbox, bool mayBeThere, CancellationToken cancellationToken)
-        {
-            if (!mayBeThere || !await IsThereAsync(sandbox, cancellationToken).ConfigureAwait(false))
-            {
-                await sandbox.Files.WriteAsync(Path, Content, null, cancellationToken).ConfigureAwait(false);
-            }
-        }
-
-        private async Task<bool> IsThereAsync(Sandbox.Sandbox sandbox, CancellationToken cancellationToken)
-        {
-            try
-            {
-                return (await sandbox.Files.GetInfoAsync(Path, null, cancellationToken).ConfigureAwait(false)).Size == Content.Length;
-            }
-            catch (SandboxException e) when (e.Reason is SandboxFault.NotFound or SandboxFault.Unsupported)
-            {
-                return false;
-            }
-        }
-    }
 }

@@ -49,6 +49,9 @@ public sealed record StartKernel(string Kernel, string? Session) : RelayCommand(
     /// <summary>Where the kernel runs; null is the home directory.</summary>
     public string? WorkingDirectory { get; init; }
 
+    /// <summary>A kernel that the relay was started with, and that nobody has used, will do: it gets the session instead.</summary>
+    public bool Adopt { get; init; }
+
     /// <summary>Variables to add to its environment; null values remove one.</summary>
     public IReadOnlyDictionary<string, string?>? Environment { get; init; }
 
@@ -57,6 +60,11 @@ public sealed record StartKernel(string Kernel, string? Session) : RelayCommand(
         writer.WriteString("kernel", Kernel);
         writer.WriteString("session", Session);
         writer.WriteString("cwd", WorkingDirectory);
+        if (Adopt)
+        {
+            writer.WriteBoolean("adopt", true);
+        }
+
         if (Arguments is not null)
         {
             writer.WriteStartArray("argv");

@@ -1,5 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
+using InterpreterKernel.Sandbox;
+using RemoteSandbox = InterpreterKernel.Sandbox.Sandbox;
 
 namespace InterpreterKernel.Broker.Tests;
 
@@ -86,6 +88,9 @@ internal sealed class FakeSandboxService : ISandboxService
             ? throw new ServiceException(fault, "the answer was lost")
             : new CreatedSandbox(id, $"token-{id}", null, "/host.sock");
     }
+
+    public Task<RemoteSandbox> AttachAsync(CreatedSandbox sandbox) => Task.FromResult(
+        RemoteSandbox.Attach(sandbox.Id, sandbox.EnvdAccessToken, new SandboxConnection { UnixSocket = "/nowhere" }, sandbox.Domain));
 
     public async Task<bool> KillAsync(string id, CancellationToken cancellation)
     {

@@ -6,8 +6,13 @@ namespace InterpreterKernel.Broker.Tests;
 internal sealed class TestDesk : IDisposable
 {
     public TestDesk(int? limit = null, params string[] deadBrokers)
+        : this(limit, null, deadBrokers)
     {
-        var options = new DeskOptions { Limit = limit, TimeProvider = Time, Instance = "this-broker", Host = "this-host" };
+    }
+
+    public TestDesk(int? limit, SpareOptions? spares, params string[] deadBrokers)
+    {
+        var options = new DeskOptions { Limit = limit, TimeProvider = Time, Instance = "this-broker", Host = "this-host", Spares = spares };
         Desk = new ClaimDesk(options, ServiceFor, new Sweep("this-host", deadBrokers.ToHashSet(), NullLogger.Instance), NullLogger.Instance);
     }
 

@@ -1,0 +1,36 @@
+using InterpreterKernel.Broker;
+using InterpreterKernel.Sandbox;
+
+namespace InterpreterKernel.Kernel.Remote;
+
+/// <summary>Makes the broker's spares ready: the relay in a sandbox that nobody has claimed yet, and a kernel that waits in it.</summary>
+internal static class SpareKernels
+{
+    /// <summary>What the broker needs to keep spares for kernels of this version.</summary>
+    public static async Task<SpareOptions> OptionsAsync(CancellationToken cancellationToken)
+    {
+        var relay = await RelayFile.LoadAsync(cancellationToken).ConfigureAwait(false);
+        return new SpareOptions
+        {
+            Relay = relay.Hash,
+            PrepareAsync = (sandbox, kernel, token) => PrepareAsync(relay, sandbox, kernel, token),
+        };
+    }
+
+    private static async Task PrepareAsync(RelayFile relay, Sandbox.Sandbox sandbox, string kernel, CancellationToken cancellationToken)
+    {
+        await relay.PutIntoAsync(sandbox, mayBeThere: false, cancellationToken).ConfigureAwait(false);
+        var process = await sandbox.Commands.StartAsync(relay.Serve(kernel), cancellationToken).ConfigureAwait(false);
+        await using var ownership = process.ConfigureAwait(false);
+        await foreach (var output in process.ReadAsync(cancellationToken).ConfigureAwait(false))
+        {
+            // It says its process id, which is of no use here; reading to the end is waiting for it.
+            _ = output;
+        }
+
+        if (process.Result is not { ExitCode: 0 })
+        {
+            throw new SandboxException(SandboxFault.CommandFailed, $"the kernel '{kernel}' did not start in it (exit code {process.Result?.ExitCode})");
+        }
+    }
+}
