@@ -46,10 +46,10 @@ internal static class ServeCommand
     private static async Task<int> ServeAsync(Settings settings, Uri address, string key, CancellationToken cancellationToken)
     {
         var directory = RuntimeDirectory.Open();
-        var python = settings.RootFilesystem is null ? EmbeddedPython.Find(settings, out var tried) : null;
+        IReadOnlyList<string> tried = [];
+        var python = settings.RootFilesystem is null ? EmbeddedPython.Find(settings, out tried) : null;
         if (settings.RootFilesystem is null && python is null)
         {
-            EmbeddedPython.Find(settings, out tried);
             await Console.Error.WriteLineAsync("interpreter-kernel: " + EmbeddedHost.NoPython(tried)).ConfigureAwait(false);
             return ExitCodes.Failure;
         }

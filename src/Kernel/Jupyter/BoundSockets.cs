@@ -28,6 +28,8 @@ internal sealed class BoundSockets : IDisposable
         (JupyterChannel.Heartbeat, ZeroMqSocketType.Router),
     ];
 
+    private static readonly TimeSpan s_bindPause = TimeSpan.FromMilliseconds(50);
+
     private readonly ZeroMqContext _context = new();
     private readonly Dictionary<JupyterChannel, ZeroMqSocket> _sockets = [];
 
@@ -136,10 +138,30 @@ internal sealed class BoundSockets : IDisposable
             socket.Set(ZeroMqOption.CurveSecretKey, Encoding.ASCII.GetBytes(secretKey));
         }
 
-        socket.Bind(file.EndpointOf(channel));
+        Bind(socket, file.EndpointOf(channel), options.BindPatience);
         if (file.Transport == JupyterTransport.Ipc)
         {
             _ipcFiles.Add(file.EndpointOf(channel)["ipc://".Length..]);
+        }
+    }
+
+    /// <summary>
+    /// Jupyter chose the ports and let go of them: until now they were anybody's, such as a connection's that is about to end. Most
+    /// often the port is free again in a moment, and a kernel that gave up at once would be the notebook's failure.
+    /// </summary>
+    private static void Bind(ZeroMqSocket socket, string endpoint, TimeSpan patience)
+    {
+        for (var left = patience; ; left -= s_bindPause)
+        {
+            try
+            {
+                socket.Bind(endpoint);
+                return;
+            }
+            catch (ZeroMqException e) when (e.Reason == ZeroMqFault.AddressInUse && left > TimeSpan.Zero)
+            {
+                Thread.Sleep(s_bindPause);
+            }
         }
     }
 }

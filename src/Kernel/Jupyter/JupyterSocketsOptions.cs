@@ -27,6 +27,9 @@ internal sealed record JupyterSocketsOptions
     /// <summary>How long closing waits for the last messages to leave (1 s).</summary>
     public TimeSpan Linger { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>How long a port that somebody else holds is tried again (2 s).</summary>
+    public TimeSpan BindPatience { get; init; } = TimeSpan.FromSeconds(2);
+
     /// <summary>The clock.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 }

@@ -165,6 +165,9 @@ internal sealed class TemplateBuilder(HostLayout layout)
             MakeDirectory(draft, directory);
         }
 
+        // runc gives a file system in memory the mode of the directory below it, whatever its mount options say.
+        File.SetUnixFileMode(draft + "/tmp", Directories | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite | UnixFileMode.StickyBit);
+
         foreach (var (path, target) in links.Append(new("/var/tmp", "../tmp")))
         {
             File.CreateSymbolicLink(draft + path, target);

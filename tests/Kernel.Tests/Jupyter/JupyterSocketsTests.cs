@@ -210,12 +210,27 @@ public sealed class JupyterSocketsTests
         await using var fixture = new SocketsFixture();
         var file = fixture.File with { ShellPort = 21001, IopubPort = 21002, ControlPort = 21003, HeartbeatPort = 21005 };
 
-        var fault = Should.Throw<JupyterBindException>(() => JupyterSockets.Bind(file, new JupyterSocketsOptions(), (_, _) => { }));
+        var fault = Should.Throw<JupyterBindException>(() => JupyterSockets.Bind(file, new JupyterSocketsOptions { BindPatience = TimeSpan.FromMilliseconds(100) }, (_, _) => { }));
 
         fault.Channel.ShouldBe(JupyterChannel.Stdin);
         fault.Reason.ShouldBe(ZeroMqFault.AddressInUse);
         fault.Message.ShouldContain(":20003");
         await using var second = JupyterSockets.Bind(file with { StdinPort = 21004 }, new JupyterSocketsOptions(), (_, _) => { });
+    }
+
+    [Fact]
+    public async Task A_port_that_becomes_free_meanwhile_is_no_failure()
+    {
+        var holder = new SocketsFixture();
+        var (file, freed) = (holder.File, Task.Run(async () =>
+        {
+            await Task.Delay(200);
+            await holder.DisposeAsync();
+        }));
+
+        await using var sockets = JupyterSockets.Bind(file, new JupyterSocketsOptions { BindPatience = TimeSpan.FromSeconds(30) }, (_, _) => { });
+
+        await freed;
     }
 
     [Theory]

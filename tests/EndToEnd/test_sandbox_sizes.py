@@ -23,6 +23,11 @@ def test_two_kernelspecs_have_sandboxes_of_their_own_sizes(start):
     assert sizes(large) == (3072, 512)
 
 
+def test_the_temporary_folder_is_everybodys_as_on_any_machine(kernel):
+    assert kernel.execute("import os, stat").status == "ok"
+    assert kernel.value("oct(stat.S_IMODE(os.stat('/tmp').st_mode))") == "0o1777"
+
+
 def test_a_kernel_that_exceeds_its_own_size_is_told(start):
     kernel = start(arguments=["--memory", "256M"])
     result = kernel.execute("x = b'x' * (1 << 30)")
