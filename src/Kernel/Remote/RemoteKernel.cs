@@ -104,6 +104,9 @@ internal sealed class RemoteKernel : IRemoteKernel
     }
 
     /// <inheritdoc/>
+    public void Rest() => _link.Rest();
+
+    /// <inheritdoc/>
     public void Interrupt(string? cell = null) => _link.SendCommand(new InterruptKernel(cell));
 
     /// <inheritdoc/>
