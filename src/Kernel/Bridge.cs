@@ -278,6 +278,11 @@ internal sealed partial class Bridge : IAsyncDisposable
                 {
                     case RemoteItem.Message(var channel, var message):
                         Pass_NeedsLock(channel, message);
+                        if (_open.IsEmpty)
+                        {
+                            remote.Rest();
+                        }
+
                         break;
                     case RemoteItem.Interrupted(null, _):
                         _open.AnswerInterrupts();

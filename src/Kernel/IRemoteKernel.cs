@@ -23,6 +23,11 @@ internal interface IRemoteKernel : IAsyncDisposable
     /// <summary>Hands a client's message over. Never blocks; what goes out on one channel keeps its order.</summary>
     void Send(JupyterChannel channel, JupyterMessage message);
 
+    /// <summary>All requests are answered: until the next one the connection need not be looked after closely.</summary>
+    void Rest()
+    {
+    }
+
     /// <summary>Interrupts what runs, overtaking all that is queued; <see cref="RemoteItem.Interrupted"/> tells when it was done.</summary>
     /// <param name="cell">Only while this request has not ended, of which we may not have heard yet; null means whatever runs.</param>
     void Interrupt(string? cell = null);

@@ -17,6 +17,9 @@ internal sealed class OpenRequests(
     private readonly List<(JupyterChannel Channel, JupyterMessage Message)> _interrupts = [];
     private string? _condemned;
 
+    /// <summary>Whether every request has had its answer.</summary>
+    public bool IsEmpty => _open.Count == 0;
+
     /// <summary>The cell that runs.</summary>
     public JupyterMessage? Executing => _open.Executing?.Message;
 

@@ -145,6 +145,14 @@ public sealed class InputStream : IAsyncDisposable
         }
     }
 
+    /// <summary>Ends the request at once, asking nobody. What <see cref="WriteAsync"/> has sent is on its way; later writes fail.</summary>
+    public void Abort()
+    {
+        _fault ??= new ObjectDisposedException(nameof(InputStream), $"{_doing} was ended here.");
+        _body.End(_fault);
+        _abort.Cancel();
+    }
+
     /// <summary>Ends the request, within five seconds, and does not throw.</summary>
     public async ValueTask DisposeAsync()
     {

@@ -28,8 +28,30 @@ internal sealed partial class RelayLink
         }
 
         using var timer = new PeriodicTimer(_options.PingInterval / 2, _time);
+        try
+        {
+            lock (_pace)
+            {
+                _watch = timer;
+                SetPace_NeedsLock();
+            }
+
+            return await LookAfterAsync(timer, over);
+        }
+        finally
+        {
+            lock (_pace)
+            {
+                _watch = null;
+            }
+        }
+    }
+
+    private async Task<string> LookAfterAsync(PeriodicTimer timer, CancellationToken over)
+    {
         while (await timer.WaitForNextTickAsync(over))
         {
+            var interval = _isResting ? _options.RestingPingInterval : _options.PingInterval;
             if (_readingPaused)
             {
                 // The silence is ours: nobody takes what came.
@@ -39,19 +61,19 @@ internal sealed partial class RelayLink
             }
 
             var silence = _time.GetElapsedTime(Volatile.Read(ref _lastHeard));
-            if (silence > _options.PingInterval * SilentIntervals)
+            if (silence > interval * SilentIntervals)
             {
                 return $"nothing was heard from the sandbox for {silence.TotalSeconds:0.#} s";
             }
 
             var pingSent = Volatile.Read(ref _pingSent);
-            if (pingSent != 0 && _time.GetElapsedTime(pingSent) > _options.PingInterval * UnansweredIntervals)
+            if (pingSent != 0 && _time.GetElapsedTime(pingSent) > interval * UnansweredIntervals)
             {
                 return $"the sandbox did not answer for {_time.GetElapsedTime(pingSent).TotalSeconds:0.#} s";
             }
 
-            var unanswered = _outbox.IsAwaitingAck && _time.GetElapsedTime(Volatile.Read(ref _lastAnswer)) >= _options.PingInterval;
-            if (pingSent == 0 && (unanswered || silence >= _options.PingInterval))
+            var unanswered = _outbox.IsAwaitingAck && _time.GetElapsedTime(Volatile.Read(ref _lastAnswer)) >= interval;
+            if (pingSent == 0 && (unanswered || silence >= interval))
             {
                 Volatile.Write(ref _pingSent, Math.Max(1, _time.GetTimestamp()));
                 _outbox.Answer(RelayCodec.Encode(RelayFrameKind.Ping, 0, []));
@@ -61,6 +83,32 @@ internal sealed partial class RelayLink
 
         return "the watch ended";
     }
+
+    /// <summary>Something was sent, and an answer is awaited. The long silence before it was nobody's concern.</summary>
+    private void Rouse()
+    {
+        if (!_isResting)
+        {
+            return;
+        }
+
+        lock (_pace)
+        {
+            if (!_isResting)
+            {
+                return;
+            }
+
+            var now = _time.GetTimestamp();
+            Volatile.Write(ref _lastHeard, now);
+            Volatile.Write(ref _lastAnswer, now);
+            Volatile.Write(ref _pingSent, 0);
+            _isResting = false;
+            SetPace_NeedsLock();
+        }
+    }
+
+    private void SetPace_NeedsLock() => _watch?.Period = (_isResting ? _options.RestingPingInterval : _options.PingInterval) / 2;
 
     /// <summary>After something was received or taken: wakes the writer when an ACK is due, at the latest after a moment.</summary>
     private void AcknowledgeSoon()

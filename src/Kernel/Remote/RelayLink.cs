@@ -58,6 +58,11 @@ internal sealed partial class RelayLink : IAsyncDisposable
     private long _lastAnswer;
     private long _pingSent;
 
+    // How often they are looked for. The timer is that of the attachment there is.
+    private readonly Lock _pace = new();
+    private PeriodicTimer? _watch;
+    private volatile bool _isResting;
+
     /// <summary>Makes a link that does nothing until <see cref="Start"/>.</summary>
     /// <param name="attach">Starts an attach process in the sandbox and returns its stdin and stdout.</param>
     /// <param name="options">How it behaves.</param>
@@ -94,6 +99,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
     public void Send(RelayChannel channel, IReadOnlyList<ReadOnlyMemory<byte>> frames)
     {
         _outbox.Send(channel, frames);
+        Rouse();
         Wake();
     }
 
@@ -101,7 +107,18 @@ internal sealed partial class RelayLink : IAsyncDisposable
     public void SendCommand(RelayCommand command)
     {
         _outbox.Send(command);
+        Rouse();
         Wake();
+    }
+
+    /// <summary>Nothing is awaited from the relay: the connection is looked after less often, until something is sent again.</summary>
+    public void Rest()
+    {
+        lock (_pace)
+        {
+            _isResting = true;
+            SetPace_NeedsLock();
+        }
     }
 
     /// <summary>

@@ -6,6 +6,9 @@ internal sealed record RelayLinkOptions
     /// <summary>After this much silence the relay is asked for a sign of life; after twice as much the attachment is given up.</summary>
     public TimeSpan PingInterval { get; init; } = TimeSpan.FromSeconds(3);
 
+    /// <summary>The same while nothing is awaited (<see cref="RelayLink.Rest"/>): a notebook that is open and does nothing costs nearly nothing.</summary>
+    public TimeSpan RestingPingInterval { get; init; } = TimeSpan.FromSeconds(30);
+
     /// <summary>How long an attachment may take from the start of its process to the relay's HELLO.</summary>
     public TimeSpan AttachTimeout { get; init; } = TimeSpan.FromSeconds(30);
 

@@ -67,6 +67,8 @@ internal sealed class SandboxAttachment : IRelayAttachment
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        // What was written is out, and the relay needs no farewell: it sees its connection end.
+        _input.Abort();
         await _process.DisposeAsync().ConfigureAwait(false);
         await _input.DisposeAsync().ConfigureAwait(false);
     }

@@ -215,6 +215,34 @@ public sealed class RelayLinkTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_link_that_rests_is_asked_seldom_and_one_that_was_roused_is_watched_as_closely_as_ever()
+    {
+        var time = new WatchedTime();
+        var link = Open(time: time);
+        link.Start();
+        var attachment = await (await _relay.NextAsync()).GreetAsync();
+        await time.PeriodicTimerAsync();
+        link.Rest();
+        for (var asked = 0; asked < 2; asked++)
+        {
+            time.Advance(s_quick.RestingPingInterval);
+            await attachment.FrameAsync(RelayFrameKind.Ping);
+            await attachment.SendAndSettleAsync(Task.Delay(Timeout.Infinite), RelayCodec.Encode(RelayFrameKind.Pong, 0, []));
+        }
+
+        // What was silent for long while it rested is not lost for that; what does not answer now is.
+        time.Advance(s_quick.RestingPingInterval * 0.9);
+        link.Send(RelayChannel.Shell, Frames("a cell"));
+        await attachment.FrameAsync(RelayFrameKind.Bulk);
+        link.Connection.IsConnected.ShouldBeTrue();
+        time.Advance(s_quick.PingInterval);
+        await attachment.FrameAsync(RelayFrameKind.Ping);
+        time.Advance(s_quick.PingInterval * 1.5);
+        await attachment.GivenUpAsync();
+        await (await _relay.NextAsync()).GreetAsync();
+    }
+
+    [Fact]
     public async Task An_answer_that_does_not_come_ends_the_attachment_though_other_bytes_do()
     {
         var time = new WatchedTime();
