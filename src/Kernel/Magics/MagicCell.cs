@@ -12,7 +12,6 @@ internal sealed class MagicCell : IDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly Action<MagicCell, JupyterChannel, Func<Answers, JupyterMessage>> _say;
     private readonly TimeProvider _time;
-    private readonly bool _mayAsk;
     private TaskCompletionSource<string>? _asking;
 
     /// <summary>Makes it.</summary>
@@ -29,7 +28,7 @@ internal sealed class MagicCell : IDisposable
         Header = header;
         IsSilent = Answers.Flag(request, "silent"u8, otherwise: false);
         StopsOnError = Answers.Flag(request, "stop_on_error"u8, otherwise: true);
-        _mayAsk = !IsSilent && Answers.Flag(request, "allow_stdin"u8, otherwise: false);
+        CanAsk = !IsSilent && Answers.Flag(request, "allow_stdin"u8, otherwise: false);
         _say = say;
         _time = time;
     }
@@ -48,6 +47,9 @@ internal sealed class MagicCell : IDisposable
 
     /// <summary>Whether cells behind it do not run when it fails.</summary>
     public bool StopsOnError { get; }
+
+    /// <summary>Whether this client takes questions.</summary>
+    public bool CanAsk { get; }
 
     /// <summary>Cancelled by an interrupt, and by the end.</summary>
     public CancellationToken Stopped => _stop.Token;
@@ -68,14 +70,9 @@ internal sealed class MagicCell : IDisposable
         return new MagicProgress(what, (text, update) => Say(JupyterChannel.Iopub, a => a.Shown(Request, place, text, update)), Print, _time);
     }
 
-    /// <summary>Asks the user, as <c>input()</c> does; null when this client can't be asked.</summary>
-    public async Task<string?> AskAsync(string prompt)
+    /// <summary>Asks the user, as <c>input()</c> does.</summary>
+    public async Task<string> AskAsync(string prompt)
     {
-        if (!_mayAsk)
-        {
-            return null;
-        }
-
         _asking = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
         Say(JupyterChannel.Stdin, a => a.Question(Request, prompt));
         return await _asking.Task.WaitAsync(Stopped).ConfigureAwait(false);

@@ -75,7 +75,7 @@ internal sealed class SandboxMagics(Settings settings, string notebookFolder)
     private async Task PutAsync(MagicLine.Put put, MagicCell cell, Sandbox.Files files)
     {
         var local = _rules.Resolve(put.Local);
-        _rules.Check(local);
+        _rules.Check(local, cell.CanAsk);
         var remote = await RemoteTargetAsync(put.Remote, local, files, cell.Stopped).ConfigureAwait(false);
         var plan = LocalTree.Plan(local, remote, _bounds, _rules.WithHidden);
         await _rules.AllowAsync($"copy {RemoteTree.Shown(local)} ({plan.Size}) into its sandbox", cell.AskAsync).ConfigureAwait(false);
@@ -88,7 +88,7 @@ internal sealed class SandboxMagics(Settings settings, string notebookFolder)
     {
         var name = LastName(get.Remote);
         var root = _rules.Resolve(get.Local ?? name ?? throw new MagicException("SandboxMagicError", $"%sandbox get {RemoteTree.Shown(get.Remote)}: say under which name, as in %sandbox get {RemoteTree.Shown(get.Remote)} results"));
-        _rules.Check(root);
+        _rules.Check(root, cell.CanAsk);
         var plan = await RemoteTree.PlanAsync(
             files,
             get.Remote,
@@ -98,7 +98,7 @@ internal sealed class SandboxMagics(Settings settings, string notebookFolder)
                 if (type == FileEntryType.File && name is not null && (Directory.Exists(root) || EndsAsFolder(get.Local)))
                 {
                     root = Path.Combine(root, name);
-                    _rules.Check(root);
+                    _rules.Check(root, cell.CanAsk);
                 }
 
                 return root;

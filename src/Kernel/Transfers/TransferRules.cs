@@ -39,11 +39,15 @@ internal sealed class TransferRules(TransferMode mode, string notebookFolder)
         return Path.TrimEndingDirectorySeparator(Path.GetFullPath(path, _folder));
     }
 
-    /// <summary>Refuses what is not allowed in any case; before anything is looked at.</summary>
-    public void Check(string local)
+    /// <summary>Refuses what is not allowed in any case; before anything is looked at, so that not even its existence is told.</summary>
+    /// <param name="local">A whole path.</param>
+    /// <param name="canAsk">Whether there is somebody to be asked.</param>
+    public void Check(string local, bool canAsk)
     {
         switch (mode)
         {
+            case TransferMode.Ask when !_allowed && !canAsk:
+                throw Nobody(local);
             case TransferMode.None:
                 throw new TransferException("TransferRefused", "Copying between this machine and the sandbox is turned off (setting transfers).");
             case TransferMode.Notebook when Fault(local) is { } fault:
@@ -53,8 +57,8 @@ internal sealed class TransferRules(TransferMode mode, string notebookFolder)
 
     /// <summary>Asks the user where that is needed.</summary>
     /// <param name="what">What is going to be done, as the end of "Let this notebook …".</param>
-    /// <param name="ask">Asks; null when nobody can be asked.</param>
-    public async Task AllowAsync(string what, Func<string, Task<string?>> ask)
+    /// <param name="ask">Asks.</param>
+    public async Task AllowAsync(string what, Func<string, Task<string>> ask)
     {
         if (_allowed || mode == TransferMode.Notebook)
         {
@@ -62,21 +66,21 @@ internal sealed class TransferRules(TransferMode mode, string notebookFolder)
         }
 
         var answer = await ask($"Let this notebook {what}? [y]es, [a]lways in this kernel, [N]o: ").ConfigureAwait(false);
-        switch (answer?.Trim().ToUpperInvariant())
+        switch (answer.Trim().ToUpperInvariant())
         {
             case "A" or "ALWAYS":
                 _allowed = true;
                 return;
             case "Y" or "YES":
                 return;
-            case null:
-                throw new TransferException(
-                    "TransferRefused",
-                    $"This notebook would {what}, and there is nobody to ask in this run. Allow it with the setting transfers: INTERPRETER_KERNEL_TRANSFERS=notebook for what is in the notebook's folder, any for everything.");
             default:
                 throw new TransferException("TransferRefused", "Nothing was copied, because you did not allow it.");
         }
     }
+
+    private static TransferException Nobody(string local) => new(
+        "TransferRefused",
+        $"{RemoteTree.Shown(local)} was not touched: copying takes your leave, and there is nobody to ask in this run. Give it beforehand with the setting transfers: INTERPRETER_KERNEL_TRANSFERS=notebook for what is in the notebook's folder, any for everything.");
 
     private string? Fault(string local)
     {

@@ -25,11 +25,11 @@ public sealed class TransferRulesTests : IDisposable
         var rules = new TransferRules(TransferMode.Notebook, _place.FullName);
         if (allowed)
         {
-            rules.Check(rules.Resolve(path));
+            rules.Check(rules.Resolve(path), canAsk: true);
         }
         else
         {
-            Should.Throw<TransferException>(() => rules.Check(rules.Resolve(path))).Name.ShouldBe("TransferRefused");
+            Should.Throw<TransferException>(() => rules.Check(rules.Resolve(path), canAsk: true)).Name.ShouldBe("TransferRefused");
         }
     }
 
@@ -46,7 +46,7 @@ public sealed class TransferRulesTests : IDisposable
             {
                 question.ShouldContain("copy x");
                 asked++;
-                return Task.FromResult<string?>(answer);
+                return Task.FromResult(answer);
             });
         }
 
@@ -57,19 +57,27 @@ public sealed class TransferRulesTests : IDisposable
     [InlineData("")]
     [InlineData("n")]
     [InlineData("yesterday")]
-    [InlineData(null)]
-    public async Task Anything_but_yes_is_no(string? answer)
+    public async Task Anything_but_yes_is_no(string answer)
     {
         var rules = new TransferRules(TransferMode.Ask, _place.FullName);
         (await Should.ThrowAsync<TransferException>(() => rules.AllowAsync("copy x", _ => Task.FromResult(answer)))).Name.ShouldBe("TransferRefused");
     }
 
     [Fact]
+    public async Task Where_nobody_can_be_asked_nothing_is_even_looked_at_until_it_was_allowed()
+    {
+        var rules = new TransferRules(TransferMode.Ask, _place.FullName);
+        Should.Throw<TransferException>(() => rules.Check("/nowhere/at/all", canAsk: false)).Message.ShouldContain("INTERPRETER_KERNEL_TRANSFERS");
+        await rules.AllowAsync("copy x", _ => Task.FromResult("a"));
+        rules.Check("/nowhere/at/all", canAsk: false);
+    }
+
+    [Fact]
     public async Task Any_asks_nobody_and_none_lets_nothing_pass()
     {
         var any = new TransferRules(TransferMode.Any, _place.FullName);
-        any.Check("/etc/passwd");
+        any.Check("/etc/passwd", canAsk: false);
         await any.AllowAsync("x", _ => throw new InvalidOperationException());
-        Should.Throw<TransferException>(() => new TransferRules(TransferMode.None, _place.FullName).Check(_place.FullName));
+        Should.Throw<TransferException>(() => new TransferRules(TransferMode.None, _place.FullName).Check(_place.FullName, canAsk: true));
     }
 }
