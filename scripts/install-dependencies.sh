@@ -36,6 +36,7 @@ probe() {
         need python3-pytest "pytest" debian_python pytest
         need python3-nbclient "nbclient" debian_python nbclient
         need python3-jupyter-kernel-test "jupyter_kernel_test, Jupyter's own conformance tests" debian_python jupyter_kernel_test
+        need python3-ipywidgets "ipywidgets, for notebooks/widgets.ipynb" debian_python ipywidgets
         need procps "ps" command_ ps
         need nodejs "Node.js, for E2B's JavaScript SDKs" command_ node
         need npm "npm, which fetches those SDKs" command_ npm

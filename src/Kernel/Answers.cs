@@ -15,6 +15,15 @@ internal sealed class Answers(KernelMessages messages)
     /// <summary>iopub: a line for the cell.</summary>
     public JupyterMessage Stream(JupyterMessage? parent, string text) => _messages.Stream("stderr", text, parent);
 
+    /// <summary>iopub: text of a cell's own output.</summary>
+    public JupyterMessage Printed(JupyterMessage parent, string text) => _messages.Stream("stdout", text, parent);
+
+    /// <summary>iopub: text in a place that can be written over.</summary>
+    public JupyterMessage Shown(JupyterMessage parent, string place, string text, bool update) => _messages.Display(place, text, update, parent);
+
+    /// <summary>stdin: a question to the user.</summary>
+    public JupyterMessage Question(JupyterMessage request, string prompt) => _messages.InputRequest(request, prompt);
+
     /// <summary>iopub: takes what was shown in the cell away.</summary>
     public JupyterMessage ClearOutput(JupyterMessage parent) => _messages.ClearOutput(wait: false, parent);
 
@@ -87,6 +96,43 @@ internal sealed class Answers(KernelMessages messages)
 
     /// <summary>Whether a shutdown_request wants the kernel back.</summary>
     public static bool WantsRestart(JupyterMessage request) => Property(request, "restart"u8, static (ref r) => r.TokenType == JsonTokenType.True);
+
+    /// <summary>A flag in the content of a request.</summary>
+    public static bool Flag(JupyterMessage request, ReadOnlySpan<byte> name, bool otherwise)
+    {
+        var value = otherwise;
+        Property(request, name, (ref r) =>
+        {
+            value = r.TokenType switch
+            {
+                JsonTokenType.True => true,
+                JsonTokenType.False => false,
+                _ => value,
+            };
+            return true;
+        });
+        return value;
+    }
+
+    /// <summary>A text in the content of a message; null when there is none of that name.</summary>
+    public static string? Text(JupyterMessage message, ReadOnlySpan<byte> name)
+    {
+        string? text = null;
+        try
+        {
+            Property(message, name, (ref r) =>
+            {
+                text = r.TokenType == JsonTokenType.String ? r.GetString() : null;
+                return true;
+            });
+        }
+        catch (InvalidOperationException)
+        {
+            // Half a character: as if nothing had been said.
+        }
+
+        return text;
+    }
 
     private static bool IsText(ref Utf8JsonReader reader, ReadOnlySpan<byte> text) =>
         reader.TokenType == JsonTokenType.String && reader.ValueTextEquals(text);

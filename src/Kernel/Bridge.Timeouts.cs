@@ -14,6 +14,7 @@ internal sealed partial class Bridge
             if (!_ended.Task.IsCompleted && _remote is not null)
             {
                 Stop_NeedsLock(cell, _open.Climb(cell, _remote.IsReachable));
+                Advance_NeedsLock();
             }
         }
     }
@@ -67,6 +68,11 @@ internal sealed partial class Bridge
     /// <summary>The kernel that had the open requests is gone. What comes behind the cell that could not be stopped fails with it, unless the user wants otherwise.</summary>
     private void Renewed_NeedsLock()
     {
+        if (_magics.TakeHeld() is { Count: > 0 } held)
+        {
+            _parked.AddBefore(held);
+        }
+
         _open.EndWithKernel(_parked);
         _answers.Follow(_renewal!.Session);
         _renewal = null;

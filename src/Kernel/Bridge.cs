@@ -1,7 +1,9 @@
 using System.Runtime.InteropServices;
 using InterpreterKernel.Kernel.Configuration;
 using InterpreterKernel.Kernel.Lifecycle;
+using InterpreterKernel.Kernel.Magics;
 using InterpreterKernel.Kernel.Timeouts;
+using InterpreterKernel.Kernel.Transfers;
 using InterpreterKernel.Protocol.Jupyter;
 
 namespace InterpreterKernel.Kernel;
@@ -41,6 +43,9 @@ internal sealed partial class Bridge : IAsyncDisposable
 
     private readonly OpenRequests _open;
     private readonly ParkedRequests _parked;
+    private readonly MagicCells _magics;
+    private readonly SandboxMagics _sandboxMagics;
+    private readonly ConfiguredFolders _folders;
     private readonly TaskCompletionSource<BridgeEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closing = new();
 
@@ -53,14 +58,17 @@ internal sealed partial class Bridge : IAsyncDisposable
     public Bridge(
         IClients clients, RemoteConnector connect, KernelInfoCache kernelInfo, Answers answers, Settings settings, TimeProvider time, KernelLog log)
     {
+        _sandboxMagics = new SandboxMagics(settings, Environment.CurrentDirectory);
         _clients = clients;
-        _connect = connect;
+        _folders = new ConfiguredFolders(settings, Environment.CurrentDirectory, log);
+        _connect = _folders.With(connect);
         _kernelInfo = kernelInfo;
         _answers = answers;
         _time = time;
         _log = log;
         _local = new LocalAnswers(clients, answers);
         _parked = new ParkedRequests(clients, answers, _local, time);
+        _magics = new MagicCells(_local);
         _open = new OpenRequests(clients, answers, _local, settings, time, OnTimeUp);
     }
 
@@ -106,7 +114,11 @@ internal sealed partial class Bridge : IAsyncDisposable
                     return;
             }
 
-            if (Kernel is not null)
+            if (channel == JupyterChannel.Stdin && _magics.Running is { IsAsking: true } asking)
+            {
+                asking.Answered(message);
+            }
+            else if (Kernel is not null)
             {
                 Forward_NeedsLock(channel, message);
             }
@@ -213,6 +225,7 @@ internal sealed partial class Bridge : IAsyncDisposable
             {
                 // Together, so that the next request makes the next attempt.
                 _claiming = null;
+                _arrival?.TrySetException(e);
                 _parked.FailAll(CellError.Plain(e.Name, e.Message));
             }
         }
@@ -236,6 +249,7 @@ internal sealed partial class Bridge : IAsyncDisposable
     private void Arrived_NeedsLock(ReadOnlyMemory<byte> kernelInfo)
     {
         _kernelInfo.Learn(kernelInfo);
+        _arrival?.TrySetResult();
         HashSet<JupyterChannel> busy = [];
         foreach (var (channel, message) in _parked.TakeAll())
         {
@@ -253,6 +267,15 @@ internal sealed partial class Bridge : IAsyncDisposable
     }
 
     private void Forward_NeedsLock(JupyterChannel channel, JupyterMessage message)
+    {
+        // What has lines of ours, and what is behind it, waits its turn (Bridge.Magics.cs).
+        if (channel != JupyterChannel.Shell || !Held_NeedsLock(channel, message))
+        {
+            Enter_NeedsLock(channel, message);
+        }
+    }
+
+    private void Enter_NeedsLock(JupyterChannel channel, JupyterMessage message)
     {
         if (_open.Enter(channel, message, _kernelInfo.Language) is { } toKernel)
         {
@@ -308,6 +331,11 @@ internal sealed partial class Bridge : IAsyncDisposable
                         RemoteEnded_NeedsLock(end);
                         return;
                 }
+
+                if (_magics.IsHolding)
+                {
+                    Advance_NeedsLock();
+                }
             }
 
             await _clients.WaitForRoomAsync(cancellationToken).ConfigureAwait(false);
@@ -340,7 +368,12 @@ internal sealed partial class Bridge : IAsyncDisposable
             _answers.LearnSession(message);
         }
 
+        var stops = _magics.IsHolding && StopsOthers(channel, message);
         _open.Passed(channel, message);
+        if (stops)
+        {
+            _magics.AbortCells();
+        }
     }
 
     private void OnNotice(string text)
@@ -385,6 +418,11 @@ internal sealed partial class Bridge : IAsyncDisposable
         if (request is not null)
         {
             _open.EnterInterrupt(channel, request);
+        }
+
+        if (InterruptMagics_NeedsLock())
+        {
+            return;
         }
 
         if (Kernel is { } kernel)
@@ -438,6 +476,11 @@ internal sealed partial class Bridge : IAsyncDisposable
         }
         else if (remote is not null)
         {
+            if (end.Reason is EndReason.Shutdown or EndReason.Terminated)
+            {
+                await _folders.BringOutAsync(remote.Box).ConfigureAwait(false);
+            }
+
             await remote.ReleaseAsync(s_farewell).ConfigureAwait(false);
         }
 
@@ -448,6 +491,7 @@ internal sealed partial class Bridge : IAsyncDisposable
     {
         _parked.FailAll(error);
         _open.FailAll(error);
+        _magics.FailAll(error);
     }
 
     private async Task AnswerKernelInfoAsync(JupyterChannel channel, JupyterMessage request)

@@ -17,6 +17,9 @@ internal interface IRemoteKernel : IAsyncDisposable
     /// <summary>Whether the sandbox can be reached at this moment. What is sent while it can't is kept.</summary>
     bool IsReachable { get; }
 
+    /// <summary>The sandbox that it runs in, for what is done beside the kernel: files, figures.</summary>
+    Sandbox.Sandbox? Box { get; }
+
     /// <summary>Raised, on any thread, with news of the connection that the user should see although nothing is lost.</summary>
     event Action<string>? Notice;
 

@@ -18,6 +18,9 @@ internal sealed class InFlight
     /// <summary>The oldest execute_request that is open: the one that runs.</summary>
     public Request? Executing => _order.FirstOrDefault(r => r.Message.MessageType == "execute_request" && !r.Idle);
 
+    /// <summary>Whether any execute_request is open: its reply or its idle has not passed.</summary>
+    public bool HasCells => _order.Any(r => r.Message.MessageType == "execute_request");
+
     /// <summary>How many are open.</summary>
     public int Count => _open.Count;
 

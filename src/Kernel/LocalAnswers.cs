@@ -8,21 +8,25 @@ namespace InterpreterKernel.Kernel;
 /// </summary>
 internal sealed class LocalAnswers(IClients clients, Answers answers)
 {
-    private string? _saidBusy;
+    // Few: a cell that was told what it waits for, and one whose magics ran.
+    private readonly HashSet<string> _saidBusy = [];
 
-    /// <summary>The busy of this request was said, before the notice of what it waits for; the kernel's own would be a second one.</summary>
-    public void BusyWasSaid(string? request) => _saidBusy = request;
+    /// <summary>The busy of this request was said, before anything else was shown in it; the kernel's own would be a second one.</summary>
+    public void BusyWasSaid(string? request)
+    {
+        if (request is not null)
+        {
+            _saidBusy.Add(request);
+        }
+    }
+
+    /// <summary>Says that a request is begun with, if that was not said; <see cref="FailBegun"/> or the kernel ends it.</summary>
+    public void Begin(JupyterMessage request) => SayBusy(request);
 
     /// <summary>Whether this message is the busy that was said already; asked once.</summary>
     public bool IsSaid(JupyterMessage message)
     {
-        if (_saidBusy is null || message.MessageType != "status" || message.ParentMessageId != _saidBusy || !Answers.IsBusy(message))
-        {
-            return false;
-        }
-
-        _saidBusy = null;
-        return true;
+        return _saidBusy.Count > 0 && message.MessageType == "status" && Answers.IsBusy(message) && _saidBusy.Remove(message.ParentMessageId);
     }
 
     /// <summary>Answers a request that the kernel has not seen.</summary>
@@ -41,12 +45,18 @@ internal sealed class LocalAnswers(IClients clients, Answers answers)
     public void Fail(JupyterChannel channel, JupyterMessage request, CellError error)
     {
         SayBusy(request);
+        FailBegun(channel, request, error);
+    }
+
+    /// <summary>Fails a request that was said to be begun with here, and that the kernel has not seen.</summary>
+    public void FailBegun(JupyterChannel channel, JupyterMessage request, CellError error, int executionCount = 0)
+    {
         if (request.MessageType == "execute_request")
         {
             Publish(answers.Error(request, error));
         }
 
-        if (answers.ErrorReply(request, error) is { } reply)
+        if (answers.ErrorReply(request, error, executionCount) is { } reply)
         {
             clients.Send(channel, reply);
         }
@@ -92,11 +102,7 @@ internal sealed class LocalAnswers(IClients clients, Answers answers)
 
     private void SayBusy(JupyterMessage request)
     {
-        if (_saidBusy == request.MessageId)
-        {
-            _saidBusy = null;
-        }
-        else
+        if (!_saidBusy.Remove(request.MessageId))
         {
             Publish(answers.Status(request, "busy"));
         }

@@ -23,6 +23,22 @@ internal sealed class OpenRequests(
     /// <summary>The cell that runs.</summary>
     public JupyterMessage? Executing => _open.Executing?.Message;
 
+    /// <summary>Whether any cell is not finished.</summary>
+    public bool HasCells => _open.HasCells;
+
+    /// <summary>The number of the cell that began last.</summary>
+    public int LastExecutionCount { get; private set; }
+
+    /// <summary>How long a cell may run that says nothing of it; null without limit.</summary>
+    public Limit? Default
+    {
+        get => _ladder.Default;
+        set => _ladder.Default = value;
+    }
+
+    /// <summary>Whether cells behind this one do not run when it fails.</summary>
+    public bool StopsOnError(string cell) => _open.Find(cell) is not { } request || Answers.Flag(request.Message, "stop_on_error"u8, otherwise: true);
+
     // In: a request goes to the kernel.
 
     /// <summary>Notes a request, and answers it the way the kernel is to see it; null when it was answered here.</summary>
@@ -250,7 +266,7 @@ internal sealed class OpenRequests(
 
         if (message.MessageType == "execute_input")
         {
-            request.ExecutionCount = Answers.ExecutionCount(message);
+            LastExecutionCount = request.ExecutionCount = Answers.ExecutionCount(message);
         }
 
         if (_ladder.Started(message.ParentMessageId) is { } notice)

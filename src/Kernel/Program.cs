@@ -5,13 +5,10 @@ using InterpreterKernel.Kernel.Lifecycle;
 using InterpreterKernel.Sandbox;
 
 // The program consists of these commands. The first is the kernel itself, the second and third make it known to Jupyter, the
-// next look after it, and the last two are its daemons.
+// next look after it, two are its daemons, and the last is for shells.
 var root = new RootCommand(
     """
     A Jupyter kernel whose cells run in a sandbox.
-
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the kernel can't serve (connection file, ports, libzmq),
-    4 the kernel process in the sandbox died, 5 the sandbox was lost, 143 ended by a signal or with its parent.
     """)
 {
     KernelCommand.Create(),
@@ -23,9 +20,14 @@ var root = new RootCommand(
     SweepCommand.Create(),
     ServeCommand.Create(),
     BrokerCommand.Create(),
+    CompletionCommand.Create(),
 };
+HelpWithExamples.AddTo(root);
 var parsed = root.Parse(args);
-if (parsed.Errors.Count > 0)
+
+// What a shell asks for while one types is no whole command line yet.
+var isAsking = args is [['[', 's', 'u', 'g', 'g', 'e', 's', 't', ..], ..];
+if (parsed.Errors.Count > 0 && !isAsking)
 {
     foreach (var error in parsed.Errors)
     {

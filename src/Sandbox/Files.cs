@@ -43,7 +43,9 @@ public sealed class Files
     public Task WriteTextAsync(string path, string text, string? user = null, CancellationToken ct = default) =>
         WriteAsync(path, Encoding.UTF8.GetBytes(text), user, ct);
 
-    /// <summary>Writes a file from a stream, which is read to its end and not disposed.</summary>
+    /// <summary>
+    /// Writes a file from a stream, which is read to its end and not disposed. The request timeout is for each piece of it, and for the answer.
+    /// </summary>
     public Task WriteAsync(string path, Stream data, string? user = null, CancellationToken ct = default) =>
         FileTransfer.WriteAsync(_envd, path, new CopiedContent(data), user, ct);
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import urllib.error
@@ -114,3 +115,56 @@ def test_the_host_alone_serves_and_leaves_nothing(site):
         server.send_signal(signal.SIGTERM)
         server.wait(10)
     eventually(lambda: not sandboxed_processes(site), 2)
+
+
+# --- the first five minutes ------------------------------------------------------------------------------------------
+
+
+COMMANDS = ["kernel", "install", "uninstall", "doctor", "status", "sandbox", "sweep", "serve", "broker", "completion"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_has_an_example_and_the_exit_codes(site, command):
+    text = site.run(command, "--help").stdout
+    assert "Examples:\n  " in text and f"interpreter-kernel {command}" in text.split("Examples:")[1]
+    assert "Exit codes:" in text and "143" in text
+
+
+def test_install_says_what_comes_next(site):
+    done = site.run("install", "--prefix", site.base / "prefix", "--name", "sandbox-next", "--display-name", "Mine")
+    assert 'jupyter lab' in done.stderr and '"Mine"' in done.stderr and "kernel_name=sandbox-next" in done.stderr
+    site.run("uninstall", "--prefix", site.base / "prefix", "--name", "sandbox-next")
+
+
+def test_doctor_says_what_comes_next_and_why_something_matters(site):
+    assert "Next: " in site.run("doctor").stdout
+    done = site.run("doctor", "--python", "/usr/bin/false")
+    assert done.returncode == 1
+    assert "MISSING" in done.stdout and "To mend it:\n  1. python: the kernel inside the sandbox" in done.stdout, done.stdout
+
+
+def test_bash_completes_commands_and_options(site):
+    script = site.run("completion", "bash").stdout
+
+    def complete(line):
+        words = line.split(" ")
+        code = f'{script}\nCOMP_LINE="{line}"; COMP_POINT={len(line)}; COMP_WORDS=({line} ""); COMP_CWORD={len(words) - 1}; _interpreter_kernel; echo "${{COMPREPLY[@]}}"'
+        path = f"{site.executable.parent}:{site.environment['PATH']}"
+        done = subprocess.run(["bash", "-c", code], env={**site.environment, "PATH": path}, capture_output=True, text=True, timeout=60)
+        return done.stdout.split()
+
+    assert complete("interpreter-kernel doc") == ["doctor"]
+    assert complete("interpreter-kernel install --cell-t") == ["--cell-timeout"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shells_script_is_one_that_it_can_read(site, shell):
+    script = site.run("completion", shell).stdout
+    assert "[suggest:" in script
+    if shutil.which(shell):
+        done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unknown_shell_is_an_error(site):
+    assert site.run("completion", "powershell").returncode == 2

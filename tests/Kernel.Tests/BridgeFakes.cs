@@ -76,6 +76,8 @@ internal sealed class FakeRemote : IRemoteKernel
 
     public string Session => "ours";
 
+    public Sandbox.Sandbox? Box { get; init; }
+
     public bool IsReachable { get; set; } = true;
 
     public List<string> Received { get; } = [];

@@ -29,7 +29,7 @@ internal static class DoctorCommand
             }
             else
             {
-                Print(checks);
+                DoctorReport.Write(checks, Console.Out);
             }
 
             return checks.Exists(c => c is { Ok: false, Required: true }) ? ExitCodes.Failure : ExitCodes.Success;
@@ -125,17 +125,6 @@ internal static class DoctorCommand
         return installed is not null
             ? new DoctorCheck("kernelspec", true, false, installed, null)
             : new DoctorCheck("kernelspec", false, false, "not installed", "interpreter-kernel install");
-    }
-
-    private static void Print(List<DoctorCheck> checks)
-    {
-        foreach (var check in checks)
-        {
-            var word = check.Ok ? "ok     " : check.Required ? "MISSING" : "absent ";
-            Console.WriteLine($"{word}  {check.Name}: {check.Detail}{(check.Ok || check.Mend is null ? "" : $"\n           mend: {check.Mend}")}");
-        }
-
-        Console.WriteLine(checks.TrueForAll(c => c.Ok || !c.Required) ? "All that is required is here." : "Something that is required is missing: cells can't run before it is mended.");
     }
 }
 

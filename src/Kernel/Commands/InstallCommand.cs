@@ -33,7 +33,13 @@ internal static class InstallCommand
             var spec = FindSpec(effective.Kernel);
             Write(place_.Directory, parsed.GetValue(displayName), given, effective.Kernel, spec);
             Console.WriteLine($"Installed kernelspec {place_.Name} in {place_.Directory}");
-            Console.Error.WriteLine($"Next: jupyter lab, and pick it in the launcher; or: jupyter nbconvert --to notebook --execute NOTEBOOK --ExecutePreprocessor.kernel_name={place_.Name}");
+            Console.Error.WriteLine(
+                $"""
+                Next:
+                  jupyter lab                  and choose "{parsed.GetValue(displayName) ?? DisplayName(spec, Language(spec, effective.Kernel))}" in the launcher, or by Kernel, Change Kernel
+                  jupyter nbconvert --to notebook --execute NOTEBOOK.ipynb --ExecutePreprocessor.kernel_name={place_.Name}
+                  interpreter-kernel doctor    if something does not work
+                """);
             return ExitCodes.Success;
         });
         return command;
@@ -84,7 +90,7 @@ internal static class InstallCommand
             }
 
             writer.WriteEndArray();
-            var language = Text(remoteSpec, "language") ?? (kernel.StartsWith("python", StringComparison.Ordinal) ? "python" : kernel);
+            var language = Language(remoteSpec, kernel);
             writer.WriteString("display_name", displayName ?? DisplayName(remoteSpec, language));
             writer.WriteString("language", language);
             writer.WriteString("interrupt_mode", "message");
@@ -117,6 +123,9 @@ internal static class InstallCommand
             }
         }
     }
+
+    private static string Language(JsonElement? spec, string kernel) =>
+        Text(spec, "language") ?? (kernel.StartsWith("python", StringComparison.Ordinal) ? "python" : kernel);
 
     private static string DisplayName(JsonElement? spec, string language) =>
         language == "python" ? "Python (sandbox)" : $"{Text(spec, "display_name") ?? language} (sandbox)";

@@ -36,4 +36,21 @@ internal static class ByteSize
         bytes = (long)(value * factor);
         return true;
     }
+
+    /// <summary>Writes a size for people: <c>517 bytes</c>, <c>3.4 MiB</c>.</summary>
+    public static string Format(long bytes)
+    {
+        if (bytes < 1024)
+        {
+            return bytes == 1 ? "1 byte" : string.Create(CultureInfo.InvariantCulture, $"{bytes} bytes");
+        }
+
+        var (value, unit) = (bytes / 1024.0, 0);
+        while (value >= 1023.95 && unit < 3)
+        {
+            (value, unit) = (value / 1024, unit + 1);
+        }
+
+        return string.Create(CultureInfo.InvariantCulture, $"{value:0.#} {s_units[unit].Suffix}");
+    }
 }

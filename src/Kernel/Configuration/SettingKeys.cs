@@ -1,5 +1,6 @@
 using System.Globalization;
 using InterpreterKernel.Kernel.Timeouts;
+using InterpreterKernel.Kernel.Transfers;
 
 namespace InterpreterKernel.Kernel.Configuration;
 
@@ -75,6 +76,16 @@ internal static class SettingKeys
             (s, v) => TryGraces(v, out var graces) ? s with { TimeoutGraces = graces } : null, "three durations such as 2s,2s,5s"),
         new("continueAfterTimeout", "whether waiting cells run although a timeout lost the variables (false)",
             (s, v) => bool.TryParse(v, out var b) ? s with { ContinueAfterTimeout = b } : null, "true or false"),
+        new("upload", "folder copied into the sandbox's home before the first cell (none)",
+            (s, v) => IsFolder(v) ? s with { Upload = v } : null, "a path of a folder, relative to the notebook's folder or absolute"),
+        new("download", "folder copied from the sandbox's home at the end (none)",
+            (s, v) => IsFolder(v) ? s with { Download = v } : null, "a path of a folder, relative to the notebook's folder or absolute"),
+        new("transfers", "what %sandbox put and get may copy: ask, notebook (its folder, without asking), any, none (ask)",
+            (s, v) => TryTransfers(v) is { } mode ? s with { Transfers = mode } : null, "ask, notebook, any or none"),
+        new("transferLimit", "how many bytes one transfer may be (1G)",
+            (s, v) => ByteSize.TryParse(v, out var n) ? s with { TransferLimit = n } : null, SizeExpected),
+        new("transferFiles", "how many files and folders one transfer may be (10000)",
+            (s, v) => TryInt(v, 1, 10_000_000, out var n) ? s with { TransferFiles = n } : null, "a whole number of at least 1"),
         new("python", "embedded: interpreter whose prefix is the template (the first with ipykernel)",
             (s, v) => Path.IsPathRooted(v) ? s with { Python = v } : null, "an absolute path of a Python interpreter"),
         new("rootFilesystem", "embedded: a directory with a root file system instead of the host's own",
@@ -112,6 +123,22 @@ internal static class SettingKeys
         graces = new TimeoutGraces(a, b, c);
         return true;
     }
+
+    private static TransferMode? TryTransfers(string text) => text switch
+    {
+        "ask" => TransferMode.Ask,
+        "notebook" => TransferMode.Notebook,
+        "any" => TransferMode.Any,
+        "none" => TransferMode.None,
+        _ => null,
+    };
+
+    // Its last name is the one in the sandbox.
+    private static bool IsFolder(string text) =>
+        text.Length <= 4096 && !text.Contains('\0', StringComparison.Ordinal) && RemoteTree.IsUsable(FolderName(text));
+
+    /// <summary>The last name of a folder's path: the one that it has in the sandbox.</summary>
+    public static string FolderName(string path) => Path.GetFileName(Path.TrimEndingDirectorySeparator(path));
 
     private static bool IsName(string text) =>
         text.Length is > 0 and <= 128 && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-');

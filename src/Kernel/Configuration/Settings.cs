@@ -1,4 +1,5 @@
 using InterpreterKernel.Kernel.Timeouts;
+using InterpreterKernel.Kernel.Transfers;
 
 namespace InterpreterKernel.Kernel.Configuration;
 
@@ -49,6 +50,21 @@ internal sealed record Settings
 
     /// <summary>Whether cells that wait behind one go on although stopping it lost the variables.</summary>
     public bool ContinueAfterTimeout { get; init; }
+
+    /// <summary>A folder that is brought into the sandbox before the first cell.</summary>
+    public string? Upload { get; init; }
+
+    /// <summary>A folder that is brought out of the sandbox at the end.</summary>
+    public string? Download { get; init; }
+
+    /// <summary>What the notebook's own magics may copy.</summary>
+    public TransferMode Transfers { get; init; } = TransferMode.Ask;
+
+    /// <summary>How many bytes one transfer may be.</summary>
+    public long TransferLimit { get; init; } = 1L << 30;
+
+    /// <summary>How many files and folders one transfer may be.</summary>
+    public int TransferFiles { get; init; } = 10_000;
 
     /// <summary>Embedded sandboxes: the interpreter whose prefix is the template.</summary>
     public string? Python { get; init; }

@@ -55,6 +55,9 @@ internal sealed class RemoteKernel : IRemoteKernel
     public string Session { get; private set; }
 
     /// <inheritdoc/>
+    public Sandbox.Sandbox? Box => _sandbox;
+
+    /// <inheritdoc/>
     public bool IsReachable => _link.Connection.IsConnected;
 
     /// <inheritdoc/>

@@ -31,9 +31,9 @@ internal sealed record CellLimits(Limit? Cell, Limit? Notebook, string? Notice)
     /// <param name="request">An execute_request.</param>
     /// <param name="magic">The magic on its first line, if there is one.</param>
     /// <param name="configured">What holds for cells that say nothing.</param>
-    public static CellLimits Read(JupyterMessage request, TimeoutMagic? magic, TimeSpan? configured)
+    public static CellLimits Read(JupyterMessage request, TimeoutMagic? magic, Limit? configured)
     {
-        var limits = new CellLimits(configured is { } c ? new Limit(c, SettingKeys.CellTimeout) : null, null, null);
+        var limits = new CellLimits(configured, null, null);
         if (request.Metadata.Span.IndexOf("imeout"u8) >= 0)
         {
             limits = limits.NarrowedBy(request.Metadata);

@@ -28,6 +28,9 @@ internal sealed class TimeoutLadder(Settings settings, TimeProvider time, Action
     private Limit? _notebook = settings.NotebookTimeout is { } limit ? new Limit(limit, SettingKeys.NotebookTimeout, IsShared: true) : null;
     private TimeSpan _spent;
 
+    /// <summary>How long a cell may run that says nothing of it; null without limit.</summary>
+    public Limit? Default { get; set; } = settings.CellTimeout is { } configured ? new Limit(configured, SettingKeys.CellTimeout) : null;
+
     /// <summary>Whether any cell is past its limit.</summary>
     public bool IsClimbing { get; private set; }
 
@@ -40,7 +43,7 @@ internal sealed class TimeoutLadder(Settings settings, TimeProvider time, Action
     public JupyterMessage Enter(JupyterMessage cell, string? language)
     {
         var magic = TimeoutMagic.Find(cell);
-        var limits = CellLimits.Read(cell, magic, settings.CellTimeout);
+        var limits = CellLimits.Read(cell, magic, Default);
         if (limits.Notebook is { } narrower && (_notebook is not { } known || narrower.Time < known.Time))
         {
             _notebook = narrower;

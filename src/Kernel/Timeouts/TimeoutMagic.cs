@@ -1,5 +1,4 @@
 using System.Text;
-using System.Text.Json;
 using InterpreterKernel.Kernel.Configuration;
 using InterpreterKernel.Protocol.Jupyter;
 
@@ -28,23 +27,19 @@ internal sealed record TimeoutMagic(string Argument)
     public static TimeoutMagic? Find(JupyterMessage request)
     {
         var content = request.Content.Span;
-        if (content.IndexOf("%%timeout"u8) < 0 || FindCode(content) is not var (start, length))
+        if (content.IndexOf("%%timeout"u8) < 0 || CellText.Find(content) is not var (start, length))
         {
             return null;
         }
 
         var code = content.Slice(start, length);
-        if (!code.StartsWith("%%timeout"u8))
+        var line = code[..CellText.EndOfLine(code)];
+        if (!CellText.IsMagic(line, "%%timeout"u8))
         {
             return null;
         }
 
-        var line = code[..EndOfLine(code)];
         var argument = line["%%timeout"u8.Length..];
-        if (argument.Length > 0 && !argument.StartsWith(" "u8) && !argument.StartsWith("\\t"u8))
-        {
-            return null;
-        }
 
         // Escapes other than of a tab are part of no duration; they show in the notice as they are.
         var text = Encoding.UTF8.GetString(argument).Replace("\\t", " ", StringComparison.Ordinal).Trim();
@@ -65,86 +60,9 @@ internal sealed record TimeoutMagic(string Argument)
         // may stand before another cell magic.
         var content = request.Content.Span;
         var rest = content[(_line.Start + _line.Length)..];
-        byte[] blanked = language == "python" && !IsCellMagicNext(rest)
+        byte[] blanked = language == "python" && !CellText.IsCellMagicNext(rest)
             ? [.. content[.._line.Start], .. "# "u8, .. content[_line.Start..]]
             : [.. content[.._line.Start], .. rest];
         return request.WithContent(blanked);
-    }
-
-    /// <summary>Where the text of the cell is, without its quotes. A key that is there twice counts as in Python: the last one.</summary>
-    private static (int Start, int Length)? FindCode(ReadOnlySpan<byte> content)
-    {
-        (int, int)? found = null;
-        try
-        {
-            var reader = new Utf8JsonReader(content);
-            if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject)
-            {
-                return null;
-            }
-
-            while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
-            {
-                var isCode = reader.ValueTextEquals("code"u8);
-                reader.Read();
-                if (isCode)
-                {
-                    found = reader.TokenType == JsonTokenType.String ? ((int)reader.TokenStartIndex + 1, reader.ValueSpan.Length) : null;
-                }
-
-                reader.Skip();
-            }
-        }
-        catch (JsonException)
-        {
-            // A client's nonsense; the kernel will say so.
-            return null;
-        }
-
-        return found;
-    }
-
-    /// <summary>The length of the first line of escaped text.</summary>
-    private static int EndOfLine(ReadOnlySpan<byte> escaped)
-    {
-        for (var i = 0; i < escaped.Length; i++)
-        {
-            if (escaped[i] != '\\')
-            {
-                continue;
-            }
-
-            if (IsLineBreak(escaped[i..]))
-            {
-                return i;
-            }
-
-            i++;
-        }
-
-        return escaped.Length;
-    }
-
-    private static bool IsLineBreak(ReadOnlySpan<byte> escaped) =>
-        escaped.StartsWith("\\n"u8) || escaped.StartsWith("\\r"u8) || escaped.StartsWith("\\u000a"u8) || escaped.StartsWith("\\u000A"u8)
-        || escaped.StartsWith("\\u000d"u8) || escaped.StartsWith("\\u000D"u8);
-
-    private static bool IsCellMagicNext(ReadOnlySpan<byte> rest)
-    {
-        while (true)
-        {
-            if (IsLineBreak(rest))
-            {
-                rest = rest[(rest[1] == 'u' ? 6 : 2)..];
-            }
-            else if (rest.StartsWith(" "u8))
-            {
-                rest = rest[1..];
-            }
-            else
-            {
-                return rest.StartsWith("%%"u8);
-            }
-        }
     }
 }

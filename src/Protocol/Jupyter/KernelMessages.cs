@@ -66,6 +66,32 @@ public sealed class KernelMessages
     public JupyterMessage ClearOutput(bool wait, JupyterMessage? parent)
         => Publish("clear_output", parent, json => json.WriteBoolean("wait", wait));
 
+    /// <summary>iopub: text in a place that can be written over, by the same message with <paramref name="update"/>.</summary>
+    public JupyterMessage Display(string id, string text, bool update, JupyterMessage? parent) => Publish(
+        update ? "update_display_data" : "display_data",
+        parent,
+        json =>
+        {
+            json.WriteStartObject("data");
+            json.WriteString("text/plain", text);
+            json.WriteEndObject();
+            json.WriteStartObject("metadata");
+            json.WriteEndObject();
+            json.WriteStartObject("transient");
+            json.WriteString("display_id", id);
+            json.WriteEndObject();
+        });
+
+    /// <summary>stdin: asks the client that sent a request.</summary>
+    public JupyterMessage InputRequest(JupyterMessage request, string prompt) => Reply(
+        request,
+        "input_request",
+        json =>
+        {
+            json.WriteString("prompt", prompt);
+            json.WriteBoolean("password", false);
+        });
+
     /// <summary>The failed <c>execute_reply</c>.</summary>
     public JupyterMessage ExecuteError(JupyterMessage request, CellError error, int executionCount) => Reply(
         request,

@@ -8,6 +8,9 @@ internal sealed class CopiedContent(Stream source) : HttpContent
     /// <summary>What the caller's stream threw, if it did: that is no failure of the sandbox.</summary>
     public Exception? SourceFault { get; private set; }
 
+    /// <summary>Told after each piece that has gone out.</summary>
+    public Action? Progress { get; set; }
+
     protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
 
     protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
@@ -32,6 +35,7 @@ internal sealed class CopiedContent(Stream source) : HttpContent
             }
 
             await stream.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
+            Progress?.Invoke();
         }
     }
 

@@ -51,6 +51,12 @@ internal static class FileTransfer
         var doing = $"Writing {path}";
         using var clock = new CallClock(envd.Connection, ct);
         using var request = envd.Request(HttpMethod.Post, "/files" + Query(path, envd.UserFor(user)), user);
+        if (content is CopiedContent copied)
+        {
+            // A large file on a slow line is no failure as long as it moves.
+            copied.Progress = clock.Restart;
+        }
+
         content.Headers.ContentType = new MediaTypeHeaderValue("application/octet-stream");
         if (envd.IsOlderThan(0, 5, 7))
         {

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using InterpreterKernel.Kernel.Configuration;
 using InterpreterKernel.Kernel.Timeouts;
 using InterpreterKernel.Protocol.Jupyter;
 
@@ -25,7 +26,7 @@ public sealed class CellLimitsTests
     [InlineData("""{"timeout":""", 60, 60)]
     public void Metadata_can_only_narrow(string metadata, int? configured, int? expected)
     {
-        var limits = CellLimits.Read(Cell(metadata), null, Seconds(configured));
+        var limits = CellLimits.Read(Cell(metadata), null, Configured(configured));
         limits.Cell?.Time.ShouldBe(Seconds(expected)!.Value);
         limits.Cell.HasValue.ShouldBe(expected.HasValue);
         limits.Notice.ShouldBeNull();
@@ -64,7 +65,7 @@ public sealed class CellLimitsTests
     private static CellLimits Read(string code, string metadata, int? configured)
     {
         var request = Cell(metadata, code);
-        return CellLimits.Read(request, TimeoutMagic.Find(request), Seconds(configured));
+        return CellLimits.Read(request, TimeoutMagic.Find(request), Configured(configured));
     }
 
     private static TimeSpan? Seconds(int? seconds) => seconds is { } s ? TimeSpan.FromSeconds(s) : null;
@@ -75,4 +76,6 @@ public sealed class CellLimitsTests
         Metadata = Encoding.UTF8.GetBytes(metadata),
         Content = JsonSerializer.SerializeToUtf8Bytes(new { code }),
     };
+
+    private static Limit? Configured(int? seconds) => Seconds(seconds) is { } time ? new Limit(time, SettingKeys.CellTimeout) : null;
 }
