@@ -52,7 +52,7 @@ def stack(request, site):
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     mark = item.get_closest_marker("feature")
-    if mark is None or report.skipped or (report.when != "call" and report.passed):
+    if mark is None or (report.skipped and not hasattr(report, "wasxfail")) or (report.when != "call" and report.passed):
         return
     stack = getattr(item, "callspec", None) and item.callspec.params.get("stack")
     client = " ".join(filter(None, [mark.kwargs.get("client") or item.module.CLIENT, stacks.NAMES[stack] if stack else None]))

@@ -3,7 +3,7 @@
 //   LAB_URL LAB_TOKEN   the server            LAB_WORK     its folder, where the notebooks are written
 //   LAB_KERNEL          the kernelspec        LAB_DISPLAY  the name by which a person knows it
 //   LAB_RESULTS         file for the results  LAB_IMAGES   folder for screenshots; none without it
-//   LAB_ONLY            run only checks whose feature or name has this in it
+//   LAB_ONLY            run only checks whose `feature: name` matches this expression
 //
 // Every check begins with a notebook of its own, in a workspace of its own, and ends with no kernel.
 
@@ -474,7 +474,7 @@ check('kernel death', 'a kernel that dies is started again, and the page says so
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] });
 const results = [];
 try {
-  for (const { feature, name, run } of checks.filter(one => !LAB_ONLY || `${one.feature} ${one.name}`.includes(LAB_ONLY))) {
+  for (const { feature, name, run } of checks.filter(one => !LAB_ONLY || new RegExp(LAB_ONLY).test(`${one.feature}: ${one.name}`))) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE);

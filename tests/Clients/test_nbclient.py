@@ -101,7 +101,7 @@ def test_a_cell_over_its_timeout_ends_the_run(notebook, nbclient):
     done, _ = nbclient(notebook("import time; time.sleep(600)"), "--timeout", "2")
     assert done.returncode == 1
     assert "CellTimeoutError" in done.stderr
-    assert time.monotonic() - since < 60
+    assert time.monotonic() - since < patience(60)
 
 
 @pytest.mark.feature("timeout with interrupt")
@@ -137,7 +137,7 @@ def test_a_kernel_that_dies_ends_the_run_at_once(stack, notebook):
     done = nbconvert(stack, notebook("import os\nos.kill(os.getpid(), 9)", "print('must not run')"))
     assert done.returncode != 0
     assert re.search(r"[Kk]ernel died|DeadKernelError|SIGKILL|signal 9", done.stderr), done.stderr
-    assert time.monotonic() - since < 60
+    assert time.monotonic() - since < patience(60)
 
 
 @pytest.mark.feature("shutdown")
