@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import stacks
-from kernels import PLAIN, eventually, free_ports, kill
+from kernels import PLAIN, eventually, free_ports, kill, patience
 
 HERE = Path(__file__).parent
 TOKEN = "for-the-tests"
@@ -79,6 +79,7 @@ def test_everything_that_a_person_does_in_jupyterlab_works(site, lab):
         "LAB_DISPLAY": json.loads((spec / "kernel.json").read_text())["display_name"],
         "LAB_LOGO": str(logo),
         "LAB_RESULTS": str(results),
+        "LAB_PATIENCE": str(int(patience(20) * 1000)),
     }
     try:
         done = subprocess.run(["node", str(HERE / "jupyterlab.mjs")], env=environment, stdin=subprocess.DEVNULL, timeout=880)
