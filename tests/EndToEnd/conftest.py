@@ -2,6 +2,7 @@
 
 IK_TEST_KERNEL      the kernel under test: sandbox-python (default), or python3, the plain one, to check the tests themselves
 IK_TEST_EXECUTABLE  another build of interpreter-kernel than out/interpreter-kernel/interpreter-kernel
+IK_TEST_ROOT_FILESYSTEM  a directory with a root file system that sandboxes are made from, instead of this machine's own
 """
 
 import contextlib

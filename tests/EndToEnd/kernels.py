@@ -53,6 +53,8 @@ class Site:
             IPYTHONDIR=str(self.folder("ipython")),
             PYDEVD_DISABLE_FILE_VALIDATION="1",
         )
+        if root := os.environ.get("IK_TEST_ROOT_FILESYSTEM"):
+            self.environment["INTERPRETER_KERNEL_ROOT_FILESYSTEM"] = root
         self.logs = self.folder("logs")
         self._marks = {self.name}
 

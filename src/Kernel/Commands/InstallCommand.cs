@@ -30,7 +30,7 @@ internal static class InstallCommand
                 return ExitCodes.Usage;
             }
 
-            var spec = FindSpec(effective.Kernel);
+            var spec = FindSpec(effective.Kernel, effective.RootFilesystem);
             Write(place_.Directory, parsed.GetValue(displayName), given, effective.Kernel, spec);
             Console.WriteLine($"Installed kernelspec {place_.Name} in {place_.Directory}");
             Console.Error.WriteLine(
@@ -139,10 +139,16 @@ internal static class InstallCommand
             ? d.GetBoolean()
             : null;
 
-    /// <summary>The kernelspec of that name on this machine: what the embedded sandbox will start, and our best guess for a remote one.</summary>
-    private static JsonElement? FindSpec(string kernel)
+    /// <summary>
+    /// The kernelspec of that name, in the root file system that sandboxes are made from or on this machine: what the embedded sandbox will
+    /// start, and our best guess for a remote one.
+    /// </summary>
+    private static JsonElement? FindSpec(string kernel, string? rootFilesystem)
     {
-        foreach (var root in JupyterPaths.DataDirectories())
+        string[] inside = rootFilesystem is null
+            ? []
+            : [Path.Combine(rootFilesystem, "usr/local/share/jupyter"), Path.Combine(rootFilesystem, "usr/share/jupyter")];
+        foreach (var root in inside.Concat(JupyterPaths.DataDirectories()))
         {
             var file = Path.Combine(root, "kernels", kernel, "kernel.json");
             try

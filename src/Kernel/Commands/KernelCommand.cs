@@ -55,6 +55,7 @@ internal static class KernelCommand
                     bridge!.OnClientMessage(channel, message);
                 },
                 log.Warning);
+            DiagnosticFiles.Remove();
 
             // 2. The settings. With a fault in them the kernel still serves, and says in the first cell what is wrong.
             var settings = SettingsReader.Read(given, Environment.GetEnvironmentVariable, SettingsReader.UserFile(), out var faults);
