@@ -20,6 +20,7 @@ need() { # need PACKAGE WHAT PROBE...: notes the package when the probe fails
 library() { grep -qF "$1 " <<<"$(ldconfig -p)"; }   # no pipe: grep -q would end ldconfig early, and pipefail call that a failure
 command_() { command -v "$1"; }
 debian_python() { /usr/bin/python3 -c "import sys, importlib.util as u; sys.exit(any(u.find_spec(m) is None for m in sys.argv[1:]))" "$@"; }
+r_with_kernel() { [ -e /usr/lib/R/site-library/IRkernel ] && command_ Rscript; }
 
 probe() {
     missing=() reasons=()
@@ -37,6 +38,7 @@ probe() {
         need python3-nbclient "nbclient" debian_python nbclient
         need python3-jupyter-kernel-test "jupyter_kernel_test, Jupyter's own conformance tests" debian_python jupyter_kernel_test
         need python3-ipywidgets "ipywidgets, for notebooks/widgets.ipynb" debian_python ipywidgets
+        need r-cran-irkernel "R with its kernel, for the tests in another language" r_with_kernel
         need procps "ps" command_ ps
         need nodejs "Node.js, for E2B's JavaScript SDKs" command_ node
         need npm "npm, which fetches those SDKs" command_ npm

@@ -6,7 +6,8 @@
 # --quick leaves out what takes more than some seconds (pytest's mark `slow`, xunit's trait Category=Slow).
 # --ci is what .ci/run says: of the outer tests (EndToEnd, Faults) those that are not `slow`.
 # SUITE is one of: format, build, the name of a tests/*.Tests project without its ending (Protocol, Sandbox, ...),
-# Relay, EndToEnd, Faults (what breaks between kernel and sandbox), Sdk (E2B's JavaScript SDKs against `serve`). Without one, all of them run. What the tests need is installed first.
+# Relay, EndToEnd, Faults (what breaks between kernel and sandbox), Clients (what editors do, replayed), Sdk (E2B's JavaScript SDKs
+# against `serve`). Without one, all of them run. What the tests need is installed first.
 . "$(dirname "$0")/common.sh"
 
 quick=0 ci=0 list=0 chosen=()
@@ -29,7 +30,7 @@ done
 for folder in Relay EndToEnd Faults; do
     if compgen -G "$root/tests/$folder/test_*.py" >/dev/null; then suites+=("$folder"); fi
 done
-suites+=(Sdk)
+suites+=(Clients Sdk)
 if [ $list = 1 ]; then printf '%s\n' "${suites[@]}"; exit 0; fi
 for name in "${chosen[@]}"; do
     [[ " ${suites[*]} " == *" $name "* ]] || die "no suite '$name'; there are: ${suites[*]}"
@@ -154,6 +155,16 @@ for name in Relay EndToEnd Faults; do
     suite $name "$results/$name.xml" \
         "$python" -m pytest "tests/$name" -q -p no:cacheprovider --durations=5 "${filter[@]}" --junitxml="$results/$name.xml"
 done
+
+# Of tests/Clients what needs nothing but what is installed by now: the editors' behaviour, replayed. The others have scripts of their own.
+if wants Clients; then
+    if publish_once; then
+        suite Clients "$results/Clients.xml" \
+            "$python" -m pytest tests/Clients/test_vscode.py tests/Clients/test_polyglot.py -q -p no:cacheprovider --durations=5 --junitxml="$results/Clients.xml"
+    else
+        record Clients 0 1 0 0
+    fi
+fi
 
 sdk_tests() { # the report is for us, the rest for people
     local node
