@@ -60,7 +60,7 @@ internal sealed partial class Bridge : IAsyncDisposable
     {
         _sandboxMagics = new SandboxMagics(settings, Environment.CurrentDirectory);
         _clients = clients;
-        _folders = new ConfiguredFolders(settings, Environment.CurrentDirectory, log);
+        _folders = new ConfiguredFolders(settings, Environment.CurrentDirectory, time, log);
         _connect = _folders.With(connect);
         _kernelInfo = kernelInfo;
         _answers = answers;

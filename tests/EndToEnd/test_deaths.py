@@ -85,6 +85,8 @@ def service(status, message):
     """A control plane that answers everything with one error."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections stay, as with any service; of one that closes each, a request may come too late
+
         def answer(self):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             body = json.dumps({"code": status, "message": message}).encode()

@@ -193,7 +193,13 @@ class RelayFuzz:
         if kind == relay.ACK:
             return chance.choice((b"", chance.randbytes(16), struct.pack(">QQ", 0, 0)))
         if kind == relay.HELLO:
-            return flip(chance, self.hello_payload())
+            # One that is well-formed would be another bridge's, or say of ours what is not true: the relay has to believe it.
+            spoilt = flip(chance, self.hello_payload())
+            try:
+                json.loads(spoilt)
+            except ValueError:
+                return spoilt
+            return b"{}"
         frames = [chance.randbytes(chance.randrange(30)) for _ in range(chance.randrange(6))]
         whole = b"".join(b"".join(piece) for piece in relay.encode_message(chance.choice((0, 1, 2, 3, 4, 5, 255)), frames))
         return flip(chance, whole) if chance.randrange(2) else whole
@@ -272,6 +278,10 @@ def fuzz_relay(count, chance, deadline):
         growth.check(megabytes=32)
         bridge.close()
         assert not processes_of(home)
+    except BaseException:
+        ended = bridge.attach_process.wait(5) if bridge.attach_process else None
+        print(f"after {sent} streams; attach ended with {ended}, {bridge.hello}, processes {processes_of(home)}; the relay's log:\n{Path(directory, 'relay.log').read_text()[-3000:]}")
+        raise
     finally:
         for pid in processes_of(home):
             kernels.kill(pid)

@@ -268,7 +268,7 @@ def test_messages_and_commands_that_make_no_sense_are_dropped_one_by_one(bridge)
     for payload in (b"", b"\1\0", b"\1\xff\xff", b"\1\0\1\xff\xff\xff\xff", b"\7\0\0", b"\1\0\0", b"\4\0\1\0\0\0\1x"):
         bridge.put("bulk", relay.BULK, payload)
         bridge.put("urgent", relay.URGENT, payload)
-    for _ in range(300):
+    for _ in range(1200):
         bridge.put("bulk", relay.BULK, bytes(dice.randrange(8) for _ in range(dice.randrange(60))))
     for payload in (b"", b"{", b"[]", b"{}", b'{"op":"fly"}', b'{"op":7}', b'{"op":"start","env":7,"bulk":"x"}', b"[" * 5000):
         bridge.put("urgent", relay.COMMAND, payload)

@@ -932,8 +932,15 @@ class Relay:
             self.close_attachment(attachment, GO_REPLACED)
         os.unlink(os.path.join(self.directory, "relay.sock"))
 
+    def guard_one(self, action, *arguments):
+        """A fault of ours must cost one message, not the kernel and its variables. That message is gone, so it can't come again."""
+        try:
+            action(*arguments)
+        except Exception:
+            log(traceback.format_exc())
+
     def guard(self, action, *arguments):
-        """A fault of ours must cost one message, not the kernel and its variables. It is logged, and not for ever."""
+        """The same for a step of the loop, which does come again: a fault that stays would keep us busy for ever."""
         try:
             action(*arguments)
         except Exception:
@@ -1077,7 +1084,7 @@ class Relay:
                 self.on_piece(kind == BULK, number, payload)
         elif kind in (URGENT, COMMAND):
             if self.is_new("urgent", number, payload):
-                self.guard(self.on_message if kind == URGENT else self.on_command, payload)
+                self.guard_one(self.on_message if kind == URGENT else self.on_command, payload)
         else:
             raise LinkError("a frame of unknown kind %d" % kind)
 
@@ -1128,7 +1135,7 @@ class Relay:
             payload = b"".join(self.pieces) if len(self.pieces) > 1 else payload
             self.pieces, self.pieces_size = [], 0
             if number > self.barrier:
-                self.guard(self.on_message, payload, number)
+                self.guard_one(self.on_message, payload, number)
 
     def on_message(self, payload, number=0):
         channel, frames = decode_message(payload)
@@ -1316,7 +1323,7 @@ class Relay:
                 frames = receive(sock)
             except zmq.Again:
                 return True
-            self.guard(self.on_kernel_message, channel, frames)
+            self.guard_one(self.on_kernel_message, channel, frames)
             budget -= sum(map(len, frames))
             if budget <= 0:
                 break
@@ -1384,7 +1391,7 @@ class Relay:
         for message in kernel.early:
             self.on_published(*message)
         for request in self.waiting:
-            self.guard(kernel.send, *request)
+            self.guard_one(kernel.send, *request)
         kernel.early, self.waiting = [], []
 
     def on_published(self, frames, header, parent, content):

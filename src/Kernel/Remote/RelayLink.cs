@@ -165,6 +165,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
         try
         {
             long? noRelaySince = null;
+            var refusals = 0;
             for (var attempt = 0; !_ending.IsCancellationRequested; attempt++)
             {
                 await Task.Delay(RetryDelay(attempt), _time, _ending.Token);
@@ -173,9 +174,16 @@ internal sealed partial class RelayLink : IAsyncDisposable
                 try
                 {
                     reason = await ServeOneAttachmentAsync();
+                    refusals = 0;
                 }
-                catch (Exception e) when (IsTemporary(e))
+                catch (Exception e) when (!_ending.IsCancellationRequested && e is not RelayProtocolException)
                 {
+                    refusals = _options.IsFinal(e) ? refusals + 1 : 0;
+                    if (refusals >= _options.FinalAfter)
+                    {
+                        throw;
+                    }
+
                     reason = e.Message;
                 }
 
@@ -223,9 +231,6 @@ internal sealed partial class RelayLink : IAsyncDisposable
         var delay = _options.FirstRetry * Math.Pow(2, Math.Min(attempt - 2, 16));
         return delay < _options.LongestRetry ? delay : _options.LongestRetry;
     }
-
-    private bool IsTemporary(Exception e) =>
-        !_ending.IsCancellationRequested && e is not RelayProtocolException && !_options.IsFinal(e);
 
     /// <summary>Steps 1 to 3; returns or throws what ended the attachment.</summary>
     private async Task<string> ServeOneAttachmentAsync()

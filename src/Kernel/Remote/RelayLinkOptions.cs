@@ -34,4 +34,7 @@ internal sealed record RelayLinkOptions
 
     /// <summary>Decides whether a failed attempt to attach is final (the sandbox is gone, the key was revoked) or worth another.</summary>
     public Func<Exception, bool> IsFinal { get; init; } = static _ => false;
+
+    /// <summary>How many such attempts in a row it takes: one byte that was damaged on the way can make a key or a path look wrong.</summary>
+    public int FinalAfter { get; init; } = 1;
 }

@@ -42,7 +42,11 @@ internal sealed class RemoteKernel : IRemoteKernel
         _log = log;
         _link = new RelayLink(
             cancellationToken => SandboxAttachment.StartAsync(sandbox, attach, log.Debug, cancellationToken),
-            new RelayLinkOptions { IsFinal = e => e is SandboxLostException or SandboxException { Reason: SandboxFault.Authentication or SandboxFault.CommandFailed } },
+            new RelayLinkOptions
+            {
+                IsFinal = e => e is SandboxLostException or SandboxException { Reason: SandboxFault.Authentication or SandboxFault.CommandFailed },
+                FinalAfter = 3,
+            },
             time);
         _link.Start();
         _ = WatchClaimAsync();

@@ -8,7 +8,7 @@ namespace InterpreterKernel.Kernel.Transfers;
 /// The settings <c>upload</c> and <c>download</c>: a folder that is in each new sandbox before its first cell, and one whose files come out when the
 /// kernel is shut down. Both have the same name there as here, in the sandbox's home.
 /// </summary>
-internal sealed class ConfiguredFolders(Settings settings, string notebookFolder, KernelLog log)
+internal sealed class ConfiguredFolders(Settings settings, string notebookFolder, TimeProvider time, KernelLog log)
 {
     /// <summary>Launchers kill a kernel that takes too long to end (Jupyter after 5 s, unless told otherwise); this is for those that do not.</summary>
     private static readonly TimeSpan s_longestFarewell = TimeSpan.FromSeconds(30);
@@ -56,7 +56,7 @@ internal sealed class ConfiguredFolders(Settings settings, string notebookFolder
         }
 
         var local = Whole(download);
-        using var limit = new CancellationTokenSource(s_longestFarewell);
+        using var limit = new CancellationTokenSource(s_longestFarewell, time);
         try
         {
             var plan = await RemoteTree.PlanAsync(box.Files, SettingKeys.FolderName(download), _ => local, _bounds, withHidden: false, limit.Token).ConfigureAwait(false);
@@ -84,15 +84,15 @@ internal sealed class ConfiguredFolders(Settings settings, string notebookFolder
         {
             var plan = LocalTree.Plan(Whole(upload), SettingKeys.FolderName(upload), _bounds, withHidden: true);
             waiting($"Copying {upload} into the sandbox ({plan.Size})");
-            var last = DateTime.UtcNow.Ticks;
+            var last = time.GetTimestamp();
             await FolderCopy.PutAsync(
                 files,
                 plan,
                 _bounds,
                 state =>
                 {
-                    var (now, before) = (DateTime.UtcNow.Ticks, Interlocked.Read(ref last));
-                    if (now - before > s_betweenNews.Ticks && Interlocked.CompareExchange(ref last, now, before) == before)
+                    var (now, before) = (time.GetTimestamp(), Interlocked.Read(ref last));
+                    if (time.GetElapsedTime(before, now) > s_betweenNews && Interlocked.CompareExchange(ref last, now, before) == before)
                     {
                         waiting($"Copying {upload} into the sandbox: {state}");
                     }

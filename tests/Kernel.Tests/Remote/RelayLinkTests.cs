@@ -267,6 +267,28 @@ public sealed class RelayLinkTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task What_only_looks_final_is_tried_again_before_it_ends_the_link()
+    {
+        // One byte that was damaged on the way makes a good key a wrong one.
+        var link = Open(s_quick with { IsFinal = static e => e is UnauthorizedAccessException, FinalAfter = 3 });
+        foreach (var failure in new Exception?[] { new UnauthorizedAccessException("1"), new UnauthorizedAccessException("2"), null })
+        {
+            _relay.Failures.Enqueue(failure);
+        }
+
+        link.Start();
+        var attachment = await (await _relay.NextAsync()).GreetAsync();
+        for (var i = 1; i <= 3; i++)
+        {
+            _relay.Failures.Enqueue(new UnauthorizedAccessException($"revoked {i}"));
+        }
+
+        await attachment.DisposeAsync();
+
+        (await link.Completion.WaitAsync(TimeSpan.FromSeconds(30))).Message.ShouldBe("revoked 3");
+    }
+
+    [Fact]
     public async Task A_failed_attempt_is_repeated_and_a_final_one_ends_the_link_with_the_first_reason()
     {
         var link = Open(s_quick with { IsFinal = static e => e is UnauthorizedAccessException });
