@@ -85,10 +85,10 @@ class Connection:
             self.close(reset=True)
 
     def close(self, reset=False):
-        """The pumps first: a socket that a pump still waits for must not be closed under it."""
+        """First whoever waits for a socket, be it to be connected: closed under it, its number would soon be another's."""
         current = asyncio.current_task()
-        for task in self.tasks:
-            if task is not current:
+        for task in (*self.tasks, self.running):
+            if task is not None and task is not current:
                 task.cancel()
         asyncio.get_running_loop().call_soon(self._drop, reset)
 
