@@ -46,7 +46,7 @@ internal sealed class FakeClients : IClients
     /// <summary>The next <paramref name="count"/> lines, waited for.</summary>
     public async Task<string[]> NextAsync(int count)
     {
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
         var lines = new string[count];
         for (var i = 0; i < count; i++)
         {

@@ -300,7 +300,7 @@ public sealed class BridgeTests : IAsyncDisposable
 
     private static async Task Until(Func<bool> condition)
     {
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
         while (!condition())
         {
             limit.Token.ThrowIfCancellationRequested();

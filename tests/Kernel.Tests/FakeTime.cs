@@ -6,6 +6,9 @@ internal sealed class FakeTime : TimeProvider
     private readonly List<Timer> _timers = [];
     private DateTimeOffset _now = new(2026, 11, 21, 12, 0, 0, TimeSpan.Zero);
 
+    /// <summary>How long before its time the next timer fires, once, as real ones may, which follow a coarser clock.</summary>
+    public TimeSpan Early { get; set; }
+
     public override DateTimeOffset GetUtcNow() => _now;
 
     public override long GetTimestamp() => _now.Ticks;
@@ -20,7 +23,7 @@ internal sealed class FakeTime : TimeProvider
             Timer? next;
             lock (_timers)
             {
-                next = _timers.Where(t => t.Due <= end).MinBy(t => t.Due);
+                next = _timers.Where(t => t.Due - Early <= end).MinBy(t => t.Due);
             }
 
             if (next is null)
@@ -28,7 +31,8 @@ internal sealed class FakeTime : TimeProvider
                 break;
             }
 
-            _now = next.Due;
+            _now = next.Due - Early > _now ? next.Due - Early : _now;
+            Early = TimeSpan.Zero;
             next.Fire();
         }
 

@@ -46,8 +46,8 @@ public sealed class CodeInterpreterTests : IAsyncLifetime
             times.Add(clock.Elapsed.TotalMilliseconds);
         }
 
-        // Delayed acknowledgements would add 40 ms to every one.
-        times.Order().ElementAt(10).ShouldBeLessThan(35);
+        // Delayed acknowledgements would add 40 ms to every one; a busy machine not to all.
+        times.Min().ShouldBeLessThan(35);
     }
 
     [Fact]
@@ -150,7 +150,7 @@ public sealed class CodeInterpreterTests : IAsyncLifetime
         await stream.DisposeAsync();
 
         MainText(await RunAsync("kept")).ShouldBe("7");
-        clock.Elapsed.ShouldBeLessThan(TimeSpan.FromSeconds(5));
+        clock.Elapsed.ShouldBeLessThan(TimeSpan.FromSeconds(20));
     }
 
     [Fact]

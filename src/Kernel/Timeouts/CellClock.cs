@@ -61,9 +61,26 @@ internal sealed class CellClock : IDisposable
         _timer.Change(delay, Timeout.InfiniteTimeSpan);
     }
 
-    /// <summary>Whether the time is up. A timer that was set anew while its call waited for the lock is not.</summary>
-    public bool IsDue(TimeSpan coarseness) =>
-        _delay != Timeout.InfiniteTimeSpan && _time.GetElapsedTime(_setAt) + coarseness >= _delay;
+    /// <summary>
+    /// Whether the time is up. A timer that was set anew while its call waited for the lock is not. Nor is one that fired early, for timers
+    /// follow a coarser clock, which lags on a busy machine: it is set once more, for the rest.
+    /// </summary>
+    public bool IsUp()
+    {
+        if (_delay == Timeout.InfiniteTimeSpan)
+        {
+            return false;
+        }
+
+        var rest = _delay - _time.GetElapsedTime(_setAt);
+        if (rest <= TimeSpan.Zero)
+        {
+            return true;
+        }
+
+        _timer.Change(TimeSpan.FromMilliseconds(Math.Ceiling(rest.TotalMilliseconds)), Timeout.InfiniteTimeSpan);
+        return false;
+    }
 
     /// <inheritdoc/>
     public void Dispose() => _timer.Dispose();

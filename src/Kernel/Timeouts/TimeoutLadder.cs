@@ -21,9 +21,6 @@ internal sealed class TimeoutLadder(Settings settings, TimeProvider time, Action
     /// <summary>Code that holds the interpreter lock from its start keeps the kernel from saying that it runs.</summary>
     private static readonly TimeSpan s_untilTaken = TimeSpan.FromSeconds(1);
 
-    /// <summary>Timers are coarser than the clock.</summary>
-    private static readonly TimeSpan s_coarseness = TimeSpan.FromMilliseconds(5);
-
     private readonly Dictionary<string, CellClock> _clocks = [];
     private Limit? _notebook = settings.NotebookTimeout is { } limit ? new Limit(limit, SettingKeys.NotebookTimeout, IsShared: true) : null;
     private TimeSpan _spent;
@@ -119,7 +116,7 @@ internal sealed class TimeoutLadder(Settings settings, TimeProvider time, Action
     /// <param name="reachable">Whether the sandbox can be reached at this moment.</param>
     public Rung Climb(string cell, bool reachable)
     {
-        if (_clocks.GetValueOrDefault(cell) is not { } clock || !clock.IsDue(s_coarseness))
+        if (_clocks.GetValueOrDefault(cell) is not { } clock || !clock.IsUp())
         {
             return Rung.None;
         }

@@ -15,7 +15,7 @@ public sealed class ParentWatchTests
             using var watch = ParentWatch.Start(TimeProvider.System);
             watch.Gone.IsCompleted.ShouldBeFalse();
             launcher.Kill();
-            (await watch.Gone.WaitAsync(TimeSpan.FromSeconds(5))).ShouldBe(launcher.Id);
+            (await watch.Gone.WaitAsync(TimeSpan.FromSeconds(20))).ShouldBe(launcher.Id);
         }
         finally
         {

@@ -156,7 +156,7 @@ public sealed class BridgeMagicTests : IAsyncDisposable
 
     private static async Task Until(Func<bool> condition)
     {
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
         while (!condition())
         {
             limit.Token.ThrowIfCancellationRequested();

@@ -55,6 +55,20 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
         Remote.Stops.ShouldBe(["interrupt b"]);
     }
 
+    [Theory]
+    [InlineData(2)]
+    [InlineData(40)]
+    public async Task A_timer_that_fires_early_stops_nothing_early_and_does_not_lose_the_limit(int milliseconds)
+    {
+        await BeginAsync("a");
+        _time.Early = TimeSpan.FromMilliseconds(milliseconds);
+        Advance(9.999);
+        _time.Early.ShouldBe(TimeSpan.Zero, "it has fired");
+        Remote.Stops.ShouldBeEmpty();
+        Advance(0.001);
+        Remote.Stops.ShouldBe(["interrupt a"]);
+    }
+
     [Fact]
     public async Task The_clock_does_not_run_while_a_sandbox_is_awaited()
     {
@@ -405,7 +419,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
 
     private static async Task Until(Func<bool> condition)
     {
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
         while (!condition())
         {
             limit.Token.ThrowIfCancellationRequested();
