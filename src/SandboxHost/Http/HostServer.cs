@@ -53,7 +53,9 @@ internal sealed class HostServer : IAsyncDisposable
             kestrel.Listen(options.ListenHost()!, url.Port, listen => listen.Protocols = HttpProtocols.Http1);
         }
 
-        var transport = new SocketTransportFactory(Options.Create(new SocketTransportOptions { NoDelay = true }), loggers);
+        var sockets = new SocketTransportOptions { NoDelay = true };
+        LargeBlocks.Use(sockets);
+        var transport = new SocketTransportFactory(Options.Create(sockets), loggers);
         var server = new KestrelServer(Options.Create(kestrel), transport, loggers);
         try
         {
