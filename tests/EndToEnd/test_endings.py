@@ -49,6 +49,7 @@ def test_shutdown_by_request(site, kernel):
     assert kernel.wait_exit(patience(2.4)) == 0, kernel.printed  # at 2.5 s a launcher sends SIGTERM
     assert time.monotonic() - since < patience(1.0)
     gone(site)
+    assert site.status()["ended"][0]["reason"] == "released"  # the kernel's own doing is not told as a death
 
 
 def test_a_shutdown_request_is_answered(kernel, wire):

@@ -4,6 +4,7 @@ attachment wherever a test wants it cut."""
 import importlib.util
 import json
 import os
+import re
 import select
 import signal
 import struct
@@ -13,6 +14,9 @@ import uuid
 
 RELAY = os.path.join(os.path.dirname(__file__), "..", "..", "src", "Kernel", "Relay", "relay.py")
 PYTHON = "/usr/bin/python3"
+# What the kernel runs: the head of the file alone.
+with open(os.path.join(os.path.dirname(__file__), "..", "..", "src", "Kernel", "Remote", "RelayFile.cs")) as _file:
+    HEAD = re.search(r'"""(import sys; .+)"""', _file.read()).group(1)
 
 _spec = importlib.util.spec_from_file_location("relay", RELAY)
 relay = importlib.util.module_from_spec(_spec)
@@ -49,7 +53,7 @@ class Bridge:
     def attach(self, hello=True, timeout=PATIENCE):
         self.inbox = bytearray()
         self.attach_process = subprocess.Popen(
-            [PYTHON, "-S", RELAY, "attach", "--serve", "--dir", self.directory, *self.options],
+            [PYTHON, "-S", "-c", HEAD, RELAY, "attach", "--serve", "--dir", self.directory, *self.options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         os.set_blocking(self.attach_process.stdout.fileno(), False)
         if hello:

@@ -71,6 +71,13 @@ public sealed class BrokerClient : IDisposable
     public Task<BrokerStatus> StatusAsync(CancellationToken cancellation = default) =>
         GetAsync("claims", BrokerJson.Default.BrokerStatus, cancellation);
 
+    /// <summary>Asks for nothing but an answer.</summary>
+    /// <exception cref="BrokerException">There is none.</exception>
+    public async Task GreetAsync(CancellationToken cancellation = default)
+    {
+        using var response = await SendAsync(HttpMethod.Get, "claims", null, cancellation);
+    }
+
     /// <summary>What happened since the broker started, in the text format of Prometheus.</summary>
     public async Task<string> MetricsAsync(CancellationToken cancellation = default)
     {

@@ -40,6 +40,7 @@ internal static class KernelCommand
     {
         var log = new KernelLog(Console.Error, verbose: Environment.GetEnvironmentVariable("INTERPRETER_KERNEL_LOG") == "debug");
         var time = TimeProvider.System;
+        Rehearsal.Start(time, log);
         try
         {
             // 1. The sockets are bound before anything else: clients queue there while we get ready.

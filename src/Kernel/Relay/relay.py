@@ -210,8 +210,17 @@ def start_daemon(listener, options):
 
 
 def run_daemon(listener, options, tell):
+    load_daemon()
     import_for_daemon()
     return Relay(socket.socket(fileno=listener.detach()), options, tell).run()
+
+
+def load_daemon():
+    """The bridge runs only the head of this file (RelayFile.cs): compiling all of it would take attach as long again as it takes now."""
+    if "Relay" not in globals():
+        with open(__file__) as file:
+            head, mark, rest = file.read().partition("\n# ==== the daemon")
+        exec(compile("\n" * (head.count("\n") + 1) + mark.strip() + rest, __file__, "exec"), globals())
 
 
 def import_for_daemon():
@@ -239,6 +248,8 @@ def import_zmq():
     global zmq
     import zmq
 
+
+# ==== the daemon: nothing below is needed to attach
 
 # ------------------------------------------------------------------------------------------------------ frames and lanes
 
@@ -633,14 +644,23 @@ class Kernel:
         self.next_probe = None
         self.request(SHELL, "kernel_info_request")
 
+    def warm_up(self):
+        """The first cell of a process costs twice what the next ones do; a spare has the time to run it before anybody waits. Nobody
+        hears of it, and it is in no history."""
+        if is_ipykernel(self.spec["argv"]):
+            self.execute("None")
+
+    def execute(self, code):
+        """Runs code of the relay's own, unseen."""
+        self.request(SHELL, "execute_request", {
+            "code": code, "silent": True, "store_history": False, "user_expressions": {}, "allow_stdin": False, "stop_on_error": False})
+
     def rename(self):
         """A spare gets the session id of the bridge that takes it: clients tell kernels apart by it, and the bridge's own
         messages bear it already. False where that can't be done: then its messages bear its own, as after a restart."""
         if not (is_ipykernel(self.spec["argv"]) and self.order.get("session")):
             return False
-        self.request(SHELL, "execute_request", {
-            "code": "get_ipython().kernel.session.session = %r" % self.order["session"], "silent": True, "store_history": False,
-            "user_expressions": {}, "allow_stdin": False, "stop_on_error": False})
+        self.execute("get_ipython().kernel.session.session = %r" % self.order["session"])
         self.renaming = "%s-%d" % (self.own, self.requests)
         self.early = []                     # said in the name of the session that it gives up: that it is starting
         return True
@@ -1374,6 +1394,7 @@ class Relay:
             return
         kernel.started, kernel.next_probe = True, None
         if self.is_spare:
+            kernel.warm_up()
             self.state = "running"
             self.tell_starter(KERNEL_ANSWERS)
         elif kernel.order.get("adopt") and kernel.rename():
@@ -1556,5 +1577,5 @@ def signal_name(number):
         return "signal %d" % number
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[0] != "-c":
     sys.exit(main(sys.argv[1:]))

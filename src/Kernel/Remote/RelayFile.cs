@@ -9,6 +9,9 @@ internal sealed record RelayFile(byte[] Content, string Hash)
     /// <summary>Where the relay lives in the sandbox: a place that every user of every template can write to.</summary>
     private const string Folder = "/tmp/.interpreter-kernel";
 
+    private const string Head =
+        """import sys; __file__ = sys.argv.pop(1); exec(compile(open(__file__).read().partition("\n# ==== the daemon")[0], __file__, "exec")); sys.exit(main(sys.argv[1:]))""";
+
     /// <summary>The relay of this version.</summary>
     public static async Task<RelayFile> LoadAsync(CancellationToken cancellationToken)
     {
@@ -21,8 +24,11 @@ internal sealed record RelayFile(byte[] Content, string Hash)
     /// <summary>Its place in the sandbox.</summary>
     public string Path => $"{Folder}/relay-{Hash}.py";
 
-    /// <summary>Connects to the daemon, and starts it where there is none. Without site-packages, which it does not need, it is up in half the time.</summary>
-    public ProcessStart Attach => new("python3", ["-S", Path, "attach", "--serve", "--dir", Folder + "/relay"]);
+    /// <summary>
+    /// Connects to the daemon, and starts it where there is none. Without site-packages, which it does not need, and with only the head of the
+    /// file compiled, which has all of it, it is up in a third of the time.
+    /// </summary>
+    public ProcessStart Attach => new("python3", ["-S", "-c", Head, Path, "attach", "--serve", "--dir", Folder + "/relay"]);
 
     /// <summary>Starts the daemon with a kernel; ends when that answers.</summary>
     public ProcessStart Serve(string kernel) => new("python3", ["-S", Path, "serve", "--dir", Folder + "/relay", "--kernel", kernel]);

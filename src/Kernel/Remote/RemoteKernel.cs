@@ -196,6 +196,12 @@ internal sealed class RemoteKernel : IRemoteKernel
     /// <summary>What only this process can see is told to the broker as well, so that <c>status</c> knows why. It may not hold up the cell.</summary>
     private async Task<EndOfRemote> ReportedAsync(EndOfRemote end)
     {
+        if (_givenUp)
+        {
+            // Our own doing, which the broker knows.
+            return end;
+        }
+
         await BoundedAsync(
             cancellation => _claim.ReportAsync(new HolderReport(end.Name, end.Message), cancellation), s_report, "The broker was not told how it ended.")
             .ConfigureAwait(false);
