@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kernels import REPOSITORY, eventually, kill, processes_of
+from kernels import REPOSITORY, brokers, eventually, kill, processes_of
 from service import KEY, Service, bare_root, copy_libraries
 from test_bad_input import elsewhere, first_cell  # noqa: F401 (a fixture)
 
@@ -56,6 +56,7 @@ def test_a_cell_runs_there_and_every_end_frees_the_place(service, start):
         "shutdown": lambda kernel: kernel.manager.shutdown_kernel(),
         "SIGTERM": lambda kernel: kill(kernel.process.pid, signal.SIGTERM),
         "SIGKILL": lambda kernel: kill(kernel.process.pid, signal.SIGKILL),
+        "SIGKILL of the broker": lambda kernel: kill(brokers(kernel.site)[0].pid, signal.SIGKILL),  # then only the kernel knows of it
     }
     for name, end in ends.items():
         kernel = start(**service.variables)

@@ -106,7 +106,7 @@ public sealed class Claim : IAsyncDisposable
         Event = ready ? ClaimEvents.Lost : ClaimEvents.Failed,
         Reason = ClaimReasons.Broker,
         Message = $"The broker is gone: {why}."
-            + (ready ? " The sandbox ends with its lease, within a minute; variables and files in it are lost." : "")
+            + (ready ? " The sandbox ends with it, at the latest with its lease, within a minute; variables and files in it are lost." : "")
             + " The next claim starts a new broker.",
     };
 }

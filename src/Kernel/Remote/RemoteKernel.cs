@@ -224,22 +224,21 @@ internal sealed class RemoteKernel : IRemoteKernel
     /// <summary>The claim's stream says when the sandbox is gone; its end without a word says that the broker is.</summary>
     private async Task WatchClaimAsync()
     {
-        EndOfRemote? end = null;
-        var brokersLastWords = "its stream ended";
+        EndOfRemote end;
+        bool orphaned;
         try
         {
-            while (await _events.MoveNextAsync().ConfigureAwait(false))
+            while (await _events.MoveNextAsync().ConfigureAwait(false) && _events.Current.Event is not (ClaimEvents.Lost or ClaimEvents.Failed))
             {
-                if (_events.Current is { Event: ClaimEvents.Lost or ClaimEvents.Failed } last)
-                {
-                    end = RemoteEnds.ClaimLost(last);
-                    break;
-                }
             }
+
+            end = RemoteEnds.ClaimLost(_events.Current);
+            orphaned = _events.Current.Reason == ClaimReasons.Broker;
         }
         catch (Exception e)
         {
-            brokersLastWords = e.Message;
+            end = RemoteEnds.BrokerGone(e.Message);
+            orphaned = true;
         }
 
         if (_givenUp)
@@ -247,9 +246,8 @@ internal sealed class RemoteKernel : IRemoteKernel
             return;
         }
 
-        if (end is null)
+        if (orphaned)
         {
-            end = RemoteEnds.BrokerGone(brokersLastWords);
             _orphan = KillOrphanAsync();
         }
 
