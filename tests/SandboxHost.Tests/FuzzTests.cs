@@ -8,6 +8,7 @@ using InterpreterKernel.Protocol.Envd;
 namespace InterpreterKernel.SandboxHost.Tests;
 
 /// <summary>Ten thousand damaged requests, made from one seed: REST, Connect, envelopes, uploads, routing, and plain garbage.</summary>
+[Collection(AloneCollection.Name)]
 public sealed class FuzzTests
 {
     private const int Inputs = 10_000;

@@ -171,8 +171,8 @@ public sealed class HostileFilesTests(SharedHost shared) : IAsyncLifetime
             response.Dispose();
         }
 
-        // Other tests do not run meanwhile: the collection is one. Nothing tells when the last descriptor is closed, so it is looked
-        // for, during ten seconds at most.
+        // Other tests do not run meanwhile: the collection is one, and runs when all others have ended. Nothing tells when the last
+        // descriptor is closed, so it is looked for, during ten seconds at most.
         for (var i = 0; i < 500 && Descriptors() > before; i++)
         {
             await Task.Delay(20);

@@ -326,7 +326,7 @@ public sealed class ProcessTests(SharedHost shared) : IAsyncLifetime
     [Fact]
     public async Task A_deadline_kills_the_leader_and_ends_the_stream()
     {
-        await using var stream = await _sandbox.StartAsync("sleep 1000", false, ("Connect-Timeout-Ms", "300"));
+        await using var stream = await _sandbox.StartAsync("sleep 1000", false, ("Connect-Timeout-Ms", "2000"));
 
         (await stream.NextAsync()).ShouldBeNull();
 
@@ -338,7 +338,7 @@ public sealed class ProcessTests(SharedHost shared) : IAsyncLifetime
     [Fact]
     public async Task A_deadline_of_a_start_holds_after_its_client_has_left_and_that_of_a_connect_ends_the_stream_only()
     {
-        var left = await _sandbox.StartAsync("sleep 1000", false, ("Connect-Timeout-Ms", "700"));
+        var left = await _sandbox.StartAsync("sleep 1000", false, ("Connect-Timeout-Ms", "4000"));
         await left.DisposeAsync();
         await using var short_ = await _sandbox.StreamAsync("Connect", new ConnectRequest { Process = new ProcessSelector { Pid = left.Pid } }, ("Connect-Timeout-Ms", "100"));
         await using var long_ = await _sandbox.StreamAsync("Connect", new ConnectRequest { Process = new ProcessSelector { Pid = left.Pid } });

@@ -17,7 +17,7 @@ public sealed class SharedHost : IAsyncLifetime
     public async Task DisposeAsync() => await _host!.DisposeAsync();
 }
 
-[CollectionDefinition(Name)]
+[CollectionDefinition(Name, DisableParallelization = true)]
 public sealed class SharedHostCollection : ICollectionFixture<SharedHost>
 {
     public const string Name = "shared host";

@@ -25,9 +25,9 @@ internal static class Rehearsal
             StartRequest.Parser.ParseFrom(start.ToByteArray());
             await greeting.ConfigureAwait(false);
         }
-        catch (BrokerException e)
+        catch (Exception e)
         {
-            // None runs yet, or it can't be reached: the claim will say so, to somebody who wants to know.
+            // No broker runs yet, or it can't be reached: what fails here fails again, with a reader, when it is needed.
             log.Debug("Nothing rehearsed: " + e.Message);
         }
     }

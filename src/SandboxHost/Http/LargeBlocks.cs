@@ -23,8 +23,21 @@ internal sealed class LargeBlocks : MemoryPool<byte>, IMemoryPoolFactory<byte>
     /// <inheritdoc/>
     public override int MaxBufferSize => Array.MaxLength;
 
-    /// <summary>Has this transport use them. Kestrel offers the setting through its host builder alone, which this host does without.</summary>
-    internal static void Use(SocketTransportOptions options) => SetFactory(options, Instance);
+    /// <summary>
+    /// Has this transport use them. Kestrel offers the setting through its host builder alone, which this host does without; a version of it
+    /// that has the setting elsewhere keeps its own blocks, and is only slower.
+    /// </summary>
+    internal static void Use(SocketTransportOptions options)
+    {
+        try
+        {
+            SetFactory(options, Instance);
+        }
+        catch (MissingMethodException)
+        {
+            return;
+        }
+    }
 
     /// <inheritdoc/>
     public MemoryPool<byte> Create(MemoryPoolOptions? options = null) => this;

@@ -4,6 +4,7 @@ using InterpreterKernel.Protocol.Jupyter;
 namespace InterpreterKernel.Kernel.Tests.Jupyter;
 
 /// <summary>Bytes that are no ZeroMQ, thrown at each port while a client is served.</summary>
+[Collection(AloneCollection.Name)]
 public sealed class HostileBytesTests
 {
     private const int Megabyte = 1_000_000;

@@ -7,6 +7,7 @@ using InterpreterKernel.Protocol.Jupyter;
 namespace InterpreterKernel.Kernel.Tests.Jupyter;
 
 /// <summary>Clients that read late, slowly or never: nobody else loses anything, and our memory stays bounded.</summary>
+[Collection(AloneCollection.Name)]
 public sealed class SlowClientTests
 {
     private const int Count = 20_000;

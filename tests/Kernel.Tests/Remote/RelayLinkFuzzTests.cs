@@ -9,6 +9,7 @@ namespace InterpreterKernel.Kernel.Tests.Remote;
 /// What a hostile sandbox may send: streams of the relay's protocol, spoilt as bytes or inside their checksums. IK_FUZZ says how many
 /// (2,000 without it; <c>scripts/fuzz.sh</c> plays a million), IK_FUZZ_SEED with which seed.
 /// </summary>
+[Collection(AloneCollection.Name)]
 public sealed class RelayLinkFuzzTests
 {
     private static readonly RelayFrameKind[] s_kinds =
