@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import os from 'node:os'
 import { test } from 'node:test'
 import { NotFoundError, Sandbox, SandboxError } from '@e2b/code-interpreter'
 import { eventually, useHost } from './harness.mjs'
@@ -36,11 +35,10 @@ test('1+1 is quick once the kernel runs', async (t) => {
     await sandbox.runCode('1+1')
     times.push(performance.now() - before)
   }
-  times.sort((a, b) => a - b)
-  t.diagnostic(`first ${first.toFixed(0)} ms, then median ${times[10].toFixed(1)} ms`)
-  // Delayed acknowledgements alone would cost 40; longer only while the machine has more to do than it has processors.
-  const crowding = Math.max(1, os.loadavg()[0] / os.cpus().length)
-  assert.ok(times[10] < 40 * crowding, `median ${times[10]} ms`)
+  const least = Math.min(...times)
+  t.diagnostic(`first ${first.toFixed(0)} ms, then at least ${least.toFixed(1)} ms`)
+  // A delayed acknowledgement would cost every one of them 40 ms; what else the machine has to do does not slow down every one.
+  assert.ok(least < 40, `least ${least} ms`)
 })
 
 test('a plot comes as an image', async (t) => {
@@ -97,18 +95,27 @@ test('an error has its name, value and traceback', async (t) => {
 
 test('output streams while the code runs', async (t) => {
   const sandbox = await make(t)
-  await sandbox.runCode('1')
-  const lines = []
-  const started = Date.now()
+  const seen = []
 
-  await sandbox.runCode('import time\nfor i in range(3):\n    print(i, flush=True)\n    time.sleep(0.3)\n"done"', {
-    onStdout: (message) => lines.push([message.line, Date.now() - started]),
-    onResult: (result) => lines.push([result.text, Date.now() - started]),
+  // The code waits for a file that is written when its first line has come: all at its end would be never.
+  await sandbox.runCode(`
+import os, time
+print("first", flush=True)
+end = time.monotonic() + 30
+while not os.path.exists("/tmp/seen"):
+    assert time.monotonic() < end, "the first line was not seen while the code ran"
+    time.sleep(0.01)
+print("second", flush=True)
+"done"`, {
+    onStdout: async ({ line }) => {
+      seen.push(line)
+      if (line === 'first\n') await sandbox.files.write('/tmp/seen', '')
+    },
+    onResult: ({ text }) => seen.push(text),
+    onError: ({ value }) => assert.fail(value),
   })
 
-  assert.deepEqual(lines.map(([line]) => line), ['0\n', '1\n', '2\n', 'done'])
-  assert.ok(lines[0][1] < 300, `the first line came after ${lines[0][1]} ms`)
-  assert.ok(lines[2][1] - lines[0][1] > 400)
+  assert.deepEqual(seen, ['first\n', 'second\n', 'done'])
 })
 
 test('variables of the environment: of the sandbox, and of one execution', async (t) => {
@@ -139,9 +146,17 @@ test('contexts are apart, are listed, restarted and removed', async (t) => {
 test('contexts run beside each other, and one context in turns', async (t) => {
   const sandbox = await make(t)
   const contexts = [await sandbox.createCodeContext(), await sandbox.createCodeContext()]
-  const started = Date.now()
-  await Promise.all(contexts.map((context) => sandbox.runCode('import time; time.sleep(1)', { context })))
-  assert.ok(Date.now() - started < 1900)
+  // Each waits for the other, which one after the other would never come.
+  const meet = (mine, other) => `
+import os, time
+open("/tmp/${mine}", "w").close()
+end = time.monotonic() + 30
+while not os.path.exists("/tmp/${other}"):
+    assert time.monotonic() < end, "alone"
+    time.sleep(0.01)
+"met"`
+  const met = await Promise.all(contexts.map((context, i) => sandbox.runCode(meet(`context${i}`, `context${1 - i}`), { context })))
+  assert.deepEqual(met.map(({ text, error }) => error ?? text), ['met', 'met'])
 
   const executions = await Promise.all(Array.from({ length: 5 }, (_, i) => sandbox.runCode(`print(${i})\n${i}`)))
   executions.forEach((execution, i) => assert.deepEqual([execution.text, execution.logs.stdout], [String(i), [`${i}\n`]]))
@@ -153,9 +168,8 @@ test('a timeout interrupts the code and leaves the variables', async (t) => {
 
   await assert.rejects(sandbox.runCode('while True: pass', { timeoutMs: 800 }), /timed out/i)
 
-  const started = Date.now()
-  assert.equal((await sandbox.runCode('kept')).text, '5')
-  assert.ok(Date.now() - started < 5000)
+  // Within its time only if the loop has ended.
+  assert.equal((await sandbox.runCode('kept', { timeoutMs: 20_000 })).text, '5')
 })
 
 test('a language that is not there is a clear error', async (t) => {
