@@ -269,6 +269,7 @@ public sealed class SpareShelfTests : IDisposable
 
     private static Task UsedSlotsAsync(TestDesk test, int count) => EventuallyAsync(() => test.Service.Alive.Count == count && test.Desk.Status().Used == count);
 
+    // The desk's status has no event of its own: it is asked until it says so, within the bound.
     private static async Task EventuallyAsync(Func<bool> check)
     {
         using var bound = new CancellationTokenSource(Bound.Default);

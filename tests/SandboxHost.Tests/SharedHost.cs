@@ -17,6 +17,7 @@ public sealed class SharedHost : IAsyncLifetime
     public async Task DisposeAsync() => await _host!.DisposeAsync();
 }
 
+// Not beside other collections: one of its tests counts this process's descriptors.
 [CollectionDefinition(Name, DisableParallelization = true)]
 public sealed class SharedHostCollection : ICollectionFixture<SharedHost>
 {

@@ -31,7 +31,7 @@ internal static class BrokerCommand
                 Version = typeof(BrokerCommand).Assembly.GetName().Version?.ToString(3) ?? "",
                 EmbeddedHost = host.StartAsync,
                 StopEmbeddedHost = host.DisposeAsync,
-                Spares = await Remote.SpareKernels.OptionsAsync(cancellationToken).ConfigureAwait(false),
+                Spares = Remote.SpareKernels.Options,
                 SweepEmbedded = token => SandboxHostApp.SweepAsync(Path.Combine(directory.Path, "host"), token),
             };
             return await BrokerApp.RunAsync(options, loggers, cancellationToken).ConfigureAwait(false);

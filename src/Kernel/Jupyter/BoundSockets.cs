@@ -160,6 +160,7 @@ internal sealed class BoundSockets : IDisposable
             }
             catch (ZeroMqException e) when (e.Reason == ZeroMqFault.AddressInUse && left > TimeSpan.Zero)
             {
+                // Nothing tells when a port is free; and nobody waits for this thread yet, the process has no other work before it.
                 Thread.Sleep(s_bindPause);
             }
         }

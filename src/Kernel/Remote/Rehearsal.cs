@@ -18,10 +18,9 @@ internal static class Rehearsal
     {
         try
         {
-            var relay = await RelayFile.LoadAsync(CancellationToken.None).ConfigureAwait(false);
             using var broker = new BrokerClient(RuntimeDirectory.Open(), time: time);
             var greeting = broker.GreetAsync();
-            var start = new StartRequest { Process = new ProcessConfig { Cmd = relay.Path }, Stdin = true };
+            var start = new StartRequest { Process = new ProcessConfig { Cmd = RelayFile.Current.Path }, Stdin = true };
             StartRequest.Parser.ParseFrom(start.ToByteArray());
             await greeting.ConfigureAwait(false);
         }

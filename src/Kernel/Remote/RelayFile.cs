@@ -13,13 +13,7 @@ internal sealed record RelayFile(byte[] Content, string Hash)
         """import sys; __file__ = sys.argv.pop(1); exec(compile(open(__file__).read().partition("\n# ==== the daemon")[0], __file__, "exec")); sys.exit(main(sys.argv[1:]))""";
 
     /// <summary>The relay of this version.</summary>
-    public static async Task<RelayFile> LoadAsync(CancellationToken cancellationToken)
-    {
-        using var resource = typeof(RelayFile).Assembly.GetManifestResourceStream("relay.py")!;
-        var content = new byte[resource.Length];
-        await resource.ReadExactlyAsync(content, cancellationToken).ConfigureAwait(false);
-        return new RelayFile(content, Convert.ToHexStringLower(SHA256.HashData(content).AsSpan(0, 8)));
-    }
+    public static RelayFile Current { get; } = Load();
 
     /// <summary>Its place in the sandbox.</summary>
     public string Path => $"{Folder}/relay-{Hash}.py";
@@ -40,6 +34,14 @@ internal sealed record RelayFile(byte[] Content, string Hash)
         {
             await sandbox.Files.WriteAsync(Path, Content, null, cancellationToken).ConfigureAwait(false);
         }
+    }
+
+    private static RelayFile Load()
+    {
+        using var resource = typeof(RelayFile).Assembly.GetManifestResourceStream("relay.py")!;
+        var content = new byte[resource.Length];
+        resource.ReadExactly(content);
+        return new RelayFile(content, Convert.ToHexStringLower(SHA256.HashData(content).AsSpan(0, 8)));
     }
 
     private async Task<bool> IsThereAsync(Sandbox.Sandbox sandbox, CancellationToken cancellationToken)

@@ -20,11 +20,11 @@ internal sealed partial class RelayLink
     {
         try
         {
-            await greeted.WaitAsync(_options.AttachTimeout, _time, over);
+            await greeted.WaitAsync(_attachPatience, _time, over);
         }
         catch (TimeoutException)
         {
-            return "the relay did not greet in time";
+            return AttachTookTooLong("the relay's greeting");
         }
 
         using var timer = new PeriodicTimer(_options.PingInterval / 2, _time);

@@ -44,6 +44,9 @@ internal sealed partial class RelayLink : IAsyncDisposable
     private bool _hasWritten;
     private bool _resuming;
 
+    // How long the next attachment may take.
+    private TimeSpan _attachPatience;
+
     // The last attach process was started, and ended before a relay spoke through it.
     private bool _endedUngreeted;
 
@@ -72,6 +75,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
     {
         _attach = attach;
         _options = options;
+        _attachPatience = options.AttachTimeout;
         _time = time;
         _logger = logger ?? NullLogger.Instance;
         _outbox = new RelayLinkOutbox(options.SendWindow);
@@ -237,7 +241,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
     {
         _endedUngreeted = false;
         using var over = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token);
-        using var late = new CancellationTokenSource(_options.AttachTimeout, _time);
+        using var late = new CancellationTokenSource(_attachPatience, _time);
         using var attaching = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token, late.Token);
         IRelayAttachment attachment;
         try
@@ -246,7 +250,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
         }
         catch (OperationCanceledException) when (late.IsCancellationRequested)
         {
-            throw new AttachmentLostException("attaching to the relay took too long");
+            throw new AttachmentLostException(AttachTookTooLong("attaching to the relay"));
         }
 
         late.CancelAfter(Timeout.InfiniteTimeSpan);     // whoever kept the token for the life of the stream shall not be cancelled
@@ -265,6 +269,13 @@ internal sealed partial class RelayLink : IAsyncDisposable
         await attachment.DisposeAsync();
         await ((Task)Task.WhenAll(loops)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);   // only the first one's end matters
         return await first;
+    }
+
+    private string AttachTookTooLong(string what)
+    {
+        var took = _attachPatience;
+        _attachPatience = took * 2 < _options.LongestAttachTimeout ? took * 2 : _options.LongestAttachTimeout;
+        return $"{what} took more than {took.TotalSeconds:0.#} s";
     }
 
     private async Task<string> ReadAsync(IRelayAttachment attachment, TaskCompletionSource greeted, CancellationToken over)
@@ -359,6 +370,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
         }
 
         _instance = hello.Instance;
+        _attachPatience = _options.AttachTimeout;
         if (_resuming)
         {
             _outbox.Resume(hello.ReceivedBulk, hello.ReceivedUrgent);

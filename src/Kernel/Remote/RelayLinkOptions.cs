@@ -9,8 +9,14 @@ internal sealed record RelayLinkOptions
     /// <summary>The same while nothing is awaited (<see cref="RelayLink.Rest"/>): a notebook that is open and does nothing costs nearly nothing.</summary>
     public TimeSpan RestingPingInterval { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>How long an attachment may take from the start of its process to the relay's HELLO.</summary>
-    public TimeSpan AttachTimeout { get; init; } = TimeSpan.FromSeconds(30);
+    /// <summary>
+    /// How long an attachment may take from the start of its process to the relay's HELLO. One that began on a connection just frozen waits for
+    /// all of it, so it is short, and doubles with each attempt in a row for which it was too short.
+    /// </summary>
+    public TimeSpan AttachTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>The most that becomes: enough to start Python in a sandbox that has much else to do.</summary>
+    public TimeSpan LongestAttachTimeout { get; init; } = TimeSpan.FromSeconds(40);
 
     /// <summary>
     /// The sandbox can be reached, but for so long every attach process has ended before the relay's HELLO: there will be none any more.

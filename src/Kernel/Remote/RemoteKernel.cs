@@ -221,26 +221,9 @@ internal sealed class RemoteKernel : IRemoteKernel
         }
     }
 
-    /// <summary>The claim's stream says when the sandbox is gone; its end without a word says that the broker is.</summary>
     private async Task WatchClaimAsync()
     {
-        EndOfRemote end;
-        bool orphaned;
-        try
-        {
-            while (await _events.MoveNextAsync().ConfigureAwait(false) && _events.Current.Event is not (ClaimEvents.Lost or ClaimEvents.Failed))
-            {
-            }
-
-            end = RemoteEnds.ClaimLost(_events.Current);
-            orphaned = _events.Current.Reason == ClaimReasons.Broker;
-        }
-        catch (Exception e)
-        {
-            end = RemoteEnds.BrokerGone(e.Message);
-            orphaned = true;
-        }
-
+        var (end, orphaned) = await EndOfClaimAsync().ConfigureAwait(false);
         if (_givenUp)
         {
             return;
@@ -256,6 +239,27 @@ internal sealed class RemoteKernel : IRemoteKernel
         // What the sandbox still said is on its way to us: it gets a moment to arrive.
         await Task.Delay(s_drain, _time, CancellationToken.None).ConfigureAwait(false);
         await _lost.CancelAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>Waits for the claim's last word, and says whether the sandbox outlived its broker.</summary>
+    private async Task<(EndOfRemote End, bool Orphaned)> EndOfClaimAsync()
+    {
+        try
+        {
+            while (await _events.MoveNextAsync().ConfigureAwait(false))
+            {
+                if (_events.Current is { Event: ClaimEvents.Lost or ClaimEvents.Failed } last)
+                {
+                    return (RemoteEnds.ClaimLost(last), last.Reason == ClaimReasons.Broker);
+                }
+            }
+
+            return (RemoteEnds.BrokerGone("its stream ended"), true);
+        }
+        catch (Exception e)
+        {
+            return (RemoteEnds.BrokerGone(e.Message), true);
+        }
     }
 
     /// <summary>With the broker gone only this process knows of the sandbox; otherwise its slot were taken until the lease ends.</summary>

@@ -67,7 +67,7 @@ internal sealed class RemoteKernels
             var broker = new BrokerClient(directory, Launcher(directory), _time);
 
             // (2) A claim: one open response, which is the sandbox's life.
-            var relay = await RelayFile.LoadAsync(cancellationToken).ConfigureAwait(false);
+            var relay = RelayFile.Current;
             claim = await broker.ClaimAsync(Request(relay), cancellationToken).ConfigureAwait(false);
             var events = claim.ReadEventsAsync(CancellationToken.None).GetAsyncEnumerator(CancellationToken.None);
             var granted = await GrantedAsync(events, waiting, cancellationToken).ConfigureAwait(false);

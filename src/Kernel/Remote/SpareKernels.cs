@@ -7,15 +7,11 @@ namespace InterpreterKernel.Kernel.Remote;
 internal static class SpareKernels
 {
     /// <summary>What the broker needs to keep spares for kernels of this version.</summary>
-    public static async Task<SpareOptions> OptionsAsync(CancellationToken cancellationToken)
+    public static SpareOptions Options => new()
     {
-        var relay = await RelayFile.LoadAsync(cancellationToken).ConfigureAwait(false);
-        return new SpareOptions
-        {
-            Relay = relay.Hash,
-            PrepareAsync = (sandbox, kernel, token) => PrepareAsync(relay, sandbox, kernel, token),
-        };
-    }
+        Relay = RelayFile.Current.Hash,
+        PrepareAsync = (sandbox, kernel, cancellationToken) => PrepareAsync(RelayFile.Current, sandbox, kernel, cancellationToken),
+    };
 
     private static async Task PrepareAsync(RelayFile relay, Sandbox.Sandbox sandbox, string kernel, CancellationToken cancellationToken)
     {

@@ -224,7 +224,7 @@ public sealed class JupyterSocketsTests
         var holder = new SocketsFixture();
         var (file, freed) = (holder.File, Task.Run(async () =>
         {
-            await Task.Delay(200);
+            await Task.Delay(200); // so that it is taken at the first try; were it free already, this would show less, and not fail
             await holder.DisposeAsync();
         }));
 

@@ -1,4 +1,5 @@
 using System.Text;
+using System.Threading.Channels;
 using InterpreterKernel.Kernel.Remote;
 using InterpreterKernel.Protocol.Relay;
 
@@ -185,6 +186,29 @@ public sealed class RelayLinkTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task An_attachment_that_hangs_is_soon_given_up_and_the_next_ones_get_more_time()
+    {
+        var time = new WatchedTime();
+        var link = Open(s_quick with { FirstRetry = TimeSpan.Zero, LongestRetry = TimeSpan.Zero }, time);
+        link.Start();
+
+        foreach (var seconds in (int[])[10, 20, 40, 40])
+        {
+            var attachment = await _relay.NextAsync();
+            (await time.LongTimerAsync()).ShouldBe(TimeSpan.FromSeconds(seconds));  // for the start of its process
+            (await time.LongTimerAsync()).ShouldBe(TimeSpan.FromSeconds(seconds));  // for its greeting
+            time.Advance(TimeSpan.FromSeconds(seconds));
+            await attachment.GivenUpAsync();
+        }
+
+        await (await (await _relay.NextAsync()).GreetAsync()).DisposeAsync();
+        (await time.LongTimerAsync()).ShouldBe(TimeSpan.FromSeconds(40));
+        (await time.LongTimerAsync()).ShouldBe(TimeSpan.FromSeconds(40));
+        await _relay.NextAsync();
+        (await time.LongTimerAsync()).ShouldBe(TimeSpan.FromSeconds(10));
+    }
+
+    [Fact]
     public async Task Silence_is_asked_about_and_then_ends_the_attachment()
     {
         var time = new WatchedTime();
@@ -341,7 +365,15 @@ public sealed class RelayLinkTests : IAsyncDisposable
     public async Task A_sandbox_in_which_no_relay_starts_any_more_ends_the_link_after_a_while()
     {
         var time = new FakeTime();
-        var link = Open(s_quick with { FirstRetry = TimeSpan.Zero, LongestRetry = TimeSpan.Zero, RelayGoneAfter = TimeSpan.FromSeconds(30) }, time);
+        var link = Open(
+            s_quick with
+            {
+                FirstRetry = TimeSpan.Zero,
+                LongestRetry = TimeSpan.Zero,
+                RelayGoneAfter = TimeSpan.FromSeconds(30),
+                AttachTimeout = TimeSpan.FromMinutes(1),
+            },
+            time);
         link.Start();
         await (await (await _relay.NextAsync()).GreetAsync()).DisposeAsync();
         await EndAfterAsync(TimeSpan.Zero);
@@ -480,13 +512,17 @@ public sealed class RelayLinkTests : IAsyncDisposable
         link.ConnectionChanged -= OnChanged;
     }
 
-    /// <summary>A <see cref="FakeTime"/> that says when the watch of an attachment has begun to wait on it.</summary>
+    /// <summary>A <see cref="FakeTime"/> that says when the watch of an attachment has begun to wait on it, and how long what else waits.</summary>
     private sealed class WatchedTime : TimeProvider
     {
         private readonly FakeTime _time = new();
+        private readonly Channel<TimeSpan> _long = Channel.CreateUnbounded<TimeSpan>();
         private readonly TaskCompletionSource _periodic = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public override long TimestampFrequency => _time.TimestampFrequency;
+
+        /// <summary>How long the next wait of ten seconds or more is.</summary>
+        public Task<TimeSpan> LongTimerAsync() => _long.Reader.ReadAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(30));
 
         public Task PeriodicTimerAsync() => _periodic.Task.WaitAsync(TimeSpan.FromSeconds(30));
 
@@ -502,6 +538,10 @@ public sealed class RelayLinkTests : IAsyncDisposable
             if (period != Timeout.InfiniteTimeSpan)
             {
                 _periodic.TrySetResult();
+            }
+            else if (dueTime >= TimeSpan.FromSeconds(10))
+            {
+                _long.Writer.TryWrite(dueTime);
             }
 
             return timer;
