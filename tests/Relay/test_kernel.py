@@ -1,14 +1,17 @@
 """The relay and its kernel: start, order of messages, interrupts, questions, death, restart."""
 
+import ast
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 from bridge import PATIENCE, PYTHON, RELAY, Bridge, alive, processes_of, relay
+from jupyter_client.manager import start_new_kernel
 
 
 def types(bridge, msg_id):
@@ -286,6 +289,56 @@ def test_the_connection_file_is_private_and_has_a_key(bridge):
     with open(path) as file:
         config = json.load(file)
     assert len(config["key"]) == 64 and config["ip"] == "127.0.0.1"
+
+
+def test_ipykernel_needs_no_key_because_only_its_user_reaches_its_sockets(bridge):
+    bridge.start()
+    with open(next(os.path.join(bridge.directory, name) for name in os.listdir(bridge.directory) if name.endswith(".json"))) as file:
+        config = json.load(file)
+    assert (config["transport"], config["key"]) == ("ipc", "")
+    sockets = [name for name in os.listdir(bridge.directory) if os.path.join(bridge.directory, name).startswith(config["ip"] + "-")]
+    assert len(sockets) == 5 and os.stat(bridge.directory).st_mode & 0o777 == 0o700
+
+
+def test_a_path_too_long_for_sockets_gets_ports_and_a_key(directory):
+    bridge = Bridge(os.path.join(directory, "x" * (91 - len(directory)))).attach()
+    bridge.start()
+    with open(next(os.path.join(bridge.directory, name) for name in os.listdir(bridge.directory) if name.endswith(".json"))) as file:
+        config = json.load(file)
+    assert (config["transport"], len(config["key"])) == ("tcp", 64)
+    bridge.close()
+    shutil.rmtree(bridge.directory)
+
+
+HOW_IT_RUNS = """
+import gc, sys
+def report():
+    names = ("pkg_resources", "debugpy", "ipykernel.debugger")
+    return {"argv": sys.argv[0], "path": sys.path, "gc": (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()), "modules": [n in sys.modules for n in names],
+            "debugger": sys.modules["ipykernel.debugger"]._is_debugpy_available, "main": sys.modules["__main__"].__dict__.get("__file__")}
+"""
+
+
+def test_ipykernel_runs_as_if_it_had_been_started_by_itself(bridge, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bridge.start(cwd=str(tmp_path))
+    ours = bridge.run(HOW_IT_RUNS + "print(report())")[1]
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    try:
+        plain = []
+        client.execute_interactive(HOW_IT_RUNS + "print(report())", output_hook=lambda m: plain.append(m["content"].get("text", "")), timeout=PATIENCE)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    ours, plain = ast.literal_eval(ours), ast.literal_eval("".join(plain))
+    assert plain["modules"] == [True, True, True] and ours["modules"] == [False, True, True]     # which pydevd alone had wanted
+    assert {**ours, "modules": 0} == {**plain, "modules": 0}
+
+
+def test_pkg_resources_is_there_for_whoever_wants_it(bridge):
+    bridge.start()
+    pytest.importorskip("pkg_resources")
+    assert bridge.run("import pkg_resources; print(pkg_resources.get_distribution('ipykernel').project_name)")[1] == "ipykernel\n"
 
 
 def test_a_daemon_that_was_killed_takes_its_kernel_along_at_the_next_start_at_the_latest(directory):

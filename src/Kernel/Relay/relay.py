@@ -37,6 +37,7 @@ MAX_MESSAGE = 1 << 30
 ACK_FRAMES, ACK_BYTES, ACK_DELAY = 64, 256 * KIB, 0.05
 BATCH = 64 * KIB                            # bytes per write, unless one frame has more
 LARGE = 64 * KIB                            # a part of a message that is not copied where it need not be
+SOCKET_PATH = 107 + len(".json") - len("-5")     # of a connection file whose sockets' names still fit
 F_SETPIPE_SZ = 1031                         # fcntl knows its name from Python 3.10 on
 HOLD_REPLY = 3.0                            # seconds a shell reply waits for its idle
 HOLD_QUESTION = 0.05                        # and a question of the kernel for the text before it; nothing marks its end
@@ -224,11 +225,9 @@ def load_daemon():
 
 
 def import_for_daemon():
-    global collections, fcntl, hashlib, hmac, json, re, select, signal, site, socket, struct, time, traceback, zlib
+    global collections, fcntl, json, re, select, signal, site, socket, struct, time, zlib
     import collections
     import fcntl
-    import hashlib
-    import hmac
     import json
     import re
     import select
@@ -237,15 +236,17 @@ def import_for_daemon():
     import socket
     import struct
     import time
-    import traceback
     import zlib
     if sys.flags.no_site:                   # python3 -S halves attach's start; the daemon needs site-packages after all
         site.main()
 
 
-def import_zmq():
-    """When the kernel process is already starting: the two take their time side by side."""
-    global zmq
+def import_for_kernel():
+    """When its process is already starting: the two take their time side by side."""
+    global hashlib, hmac, zmq
+    import hashlib
+    import hmac
+
     import zmq
 
 
@@ -470,6 +471,11 @@ class Watch:
 logged = 0
 
 
+def log_fault():
+    from traceback import format_exc        # rarely needed, and slow to import
+    log(format_exc())
+
+
 def log(text):
     """To D/relay.log, which must not grow without end."""
     global logged
@@ -547,11 +553,56 @@ def kernel_command(spec, directory, connection_file, session):
         argv.append("--HistoryManager.hist_file=:memory:")      # the sandbox is gone tomorrow; a file only costs start-up
         if session:
             argv.append("--Session.session=" + session)
+        for at in range(1, len(argv) - 1):
+            if argv[at] == "-m" and is_ipykernel(argv[at + 1:at + 2]):
+                argv[at] = os.path.join(os.path.dirname(connection_file), "launch.py")
+                with open(argv[at], "w") as file:
+                    file.write(LAUNCH)
+                break
     return argv
 
 
 def is_ipykernel(argv):
     return any(word in ("ipykernel", "ipykernel_launcher") for word in argv)
+
+
+# `python3 launch.py MODULE ...` is `python3 -m MODULE ...` for ipykernel, in four fifths of the time.
+LAUNCH = """\
+import gc, importlib, os, pkgutil, runpy, sys, types
+
+
+class PkgResources(types.ModuleType):
+    # A sixth of the time goes to pkg_resources, with which pydevd declares a namespace, as pkgutil does too. This stands in for it
+    # until the kernel starts; whoever wants more of it gets the real one.
+    def declare_namespace(self, name):
+        module = sys.modules[name]
+        module.__path__ = pkgutil.extend_path(module.__path__, name)
+
+    def __getattr__(self, name):
+        if sys.modules.get("pkg_resources") is self:
+            del sys.modules["pkg_resources"]
+        return getattr(importlib.import_module("pkg_resources"), name)
+
+
+def import_ipykernel():
+    gc.disable()                            # all that is loaded stays: there is nothing to find
+    stand_in = sys.modules["pkg_resources"] = PkgResources("pkg_resources")
+    try:
+        importlib.import_module("ipykernel.kernelapp")
+    finally:
+        if sys.modules.get("pkg_resources") is stand_in:
+            del sys.modules["pkg_resources"]
+        gc.freeze()
+        gc.unfreeze()                       # now it is old, without having been looked at
+        gc.enable()
+
+
+if not getattr(sys.flags, "safe_path", False):
+    sys.path[0] = os.getcwd()
+del sys.argv[0]
+import_ipykernel()
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 # ------------------------------------------------------------------------------------------------------------ the kernel
@@ -565,14 +616,11 @@ class Kernel:
         self.session = order.get("session") or os.urandom(16).hex()
         self.own = "relay-" + os.urandom(8).hex()       # prefix of the ids of the relay's own requests
         self.requests = 0
-        self.key = os.urandom(32).hex().encode()
-        self.mac = hmac.new(self.key, digestmod=hashlib.sha256)
         self.connection_file = os.path.join(directory, "kernel-%s.json" % os.urandom(6).hex())
         self.sockets, self.monitors, self.context = {}, {}, None
         self.started = self.killed = self.subscribed = False
         self.info, self.next_probe = None, None
         self.early = []                                 # what it published before `started`
-        self.renaming = None                            # id of the request that gives a spare its session
         self.failure = None                             # why the relay had to give it up
         self.tail = bytearray()
         self.oom_kills = oom_kills()
@@ -584,7 +632,13 @@ class Kernel:
             self.spec, resources = find_kernelspec(order.get("kernel") or "python3")
         mode = self.spec.get("interrupt_mode")
         self.interrupt_mode = "message" if isinstance(mode, str) and mode.lower() == "message" else "signal"
-        self.ports = free_ports(5)
+        # Sockets in the relay's own directory need no signatures, which for a large message are a sixth of ipykernel's time. Not every
+        # kernel takes them, and their names have a bound.
+        self.key, self.mac, self.ip, self.ports = os.urandom(32).hex().encode(), None, "127.0.0.1", None
+        if is_ipykernel(self.spec["argv"]) and len(self.connection_file) <= SOCKET_PATH:
+            self.key, self.ip, self.ports = b"", self.connection_file[:-len(".json")], range(1, 6)
+        else:
+            self.ports = free_ports(5)
         self.write_connection_file()
         try:
             argv = kernel_command(self.spec, resources, self.connection_file, order.get("session"))
@@ -592,13 +646,13 @@ class Kernel:
         except BaseException:
             os.unlink(self.connection_file)
             raise
-        self.pidfile = os.path.join(directory, "kernel.pid")
+        self.pidfile, self.launcher = os.path.join(directory, "kernel.pid"), os.path.join(directory, "launch.py")
         with open(self.pidfile, "w") as file:
             file.write("%d %s" % (self.pid, process_stat(self.pid)[1]))
 
     def write_connection_file(self):
         names = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
-        content = dict(zip(names, self.ports), ip="127.0.0.1", transport="tcp", key=self.key.decode(),
+        content = dict(zip(names, self.ports), ip=self.ip, transport="tcp" if self.key else "ipc", key=self.key.decode(),
                        signature_scheme="hmac-sha256", kernel_name=str(self.order.get("kernel") or ""))
         fd = os.open(self.connection_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(fd, "w") as file:
@@ -618,6 +672,7 @@ class Kernel:
 
     def connect(self):
         self.context = zmq.Context()
+        self.mac = hmac.new(self.key, digestmod=hashlib.sha256) if self.key else None
         identity = self.own.encode()        # the same on all: a kernel sends input_request to the identity of the request
         for channel, port in zip((SHELL, IOPUB, STDIN, CONTROL), self.ports):
             sock = self.context.socket(zmq.SUB if channel == IOPUB else zmq.DEALER)
@@ -634,7 +689,7 @@ class Kernel:
             monitor = self.context.socket(zmq.PAIR)
             monitor.set(zmq.LINGER, 0)
             monitor.connect(address)
-            sock.connect("tcp://127.0.0.1:%d" % port)
+            sock.connect(("tcp://%s:%d" if self.key else "ipc://%s-%d") % (self.ip, port))
             self.sockets[channel], self.monitors[channel] = sock, monitor
         self.probe()
 
@@ -657,13 +712,10 @@ class Kernel:
 
     def rename(self):
         """A spare gets the session id of the bridge that takes it: clients tell kernels apart by it, and the bridge's own
-        messages bear it already. False where that can't be done: then its messages bear its own, as after a restart."""
-        if not (is_ipykernel(self.spec["argv"]) and self.order.get("session")):
-            return False
-        self.execute("get_ipython().kernel.session.session = %r" % self.order["session"])
-        self.renaming = "%s-%d" % (self.own, self.requests)
-        self.early = []                     # said in the name of the session that it gives up: that it is starting
-        return True
+        messages bear it already. What cannot be renamed keeps its own, as after a restart. Whatever is sent next comes after it."""
+        if is_ipykernel(self.spec["argv"]) and self.order.get("session"):
+            self.execute("get_ipython().kernel.session.session = %r" % self.order["session"])
+            self.early = []                 # said in the name of the session that it gives up: that it is starting
 
     def request(self, channel, kind, content=None):
         self.requests += 1
@@ -672,15 +724,20 @@ class Kernel:
         self.send(channel, [DELIMITER, b"", json.dumps(header).encode(), b"{}", b"{}", json.dumps(content or {}).encode()])
 
     def send(self, channel, frames):
-        """Signs a message and gives it to the kernel."""
+        """Signs a message, where there is a key, and gives it to the kernel."""
         at = frames.index(DELIMITER)
         if len(frames) < at + 6:
             raise ValueError("a message without its four JSON frames")
-        mac = self.mac.copy()
-        for frame in frames[at + 2:at + 6]:
-            mac.update(frame)
-        frames[at + 1] = mac.hexdigest().encode()
+        frames[at + 1] = self.sign(frames[at + 2:at + 6])
         self.sockets[channel].send_multipart(frames, copy=max(map(len, frames)) < MIB)
+
+    def sign(self, parts):
+        if self.mac is None:
+            return b""
+        mac = self.mac.copy()
+        for part in parts:
+            mac.update(part)
+        return mac.hexdigest().encode()
 
     def interrupt(self):
         if self.interrupt_mode == "message":
@@ -727,7 +784,8 @@ class Kernel:
         if self.context is not None:
             self.context.term()
         os.close(self.output)
-        for path in (self.connection_file, self.pidfile):
+        sockets = [] if self.key else ["%s-%d" % (self.ip, port) for port in self.ports]
+        for path in (self.connection_file, self.pidfile, self.launcher, *sockets):
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -957,7 +1015,7 @@ class Relay:
         try:
             action(*arguments)
         except Exception:
-            log(traceback.format_exc())
+            log_fault()
 
     def guard(self, action, *arguments):
         """The same for a step of the loop, which does come again: a fault that stays would keep us busy for ever."""
@@ -965,7 +1023,7 @@ class Relay:
             action(*arguments)
         except Exception:
             self.errors += 1
-            log(traceback.format_exc())
+            log_fault()
             if self.errors > 1000:
                 raise
 
@@ -977,7 +1035,7 @@ class Relay:
             self.close_attachment(attachment, GO_GARBAGE)
         except Exception:
             self.errors += 1
-            log(traceback.format_exc())
+            log_fault()
             self.close_attachment(attachment, GO_GARBAGE)
 
     # -- attachments
@@ -1288,7 +1346,8 @@ class Relay:
         self.is_spare = False
         kernel.order = self.last_order = order
         self.state = "starting"
-        if kernel.started and not kernel.rename():
+        if kernel.started:
+            kernel.rename()
             self.announce()
         return True
 
@@ -1309,7 +1368,7 @@ class Relay:
             return
         self.watch.set(self.kernel.output, READ)
         try:
-            import_zmq()
+            import_for_kernel()
         except ImportError as error:
             self.kernel.failure = "%s can't import pyzmq, which the relay needs beside the kernel: %s" % (sys.executable, error)
             self.kernel.kill()
@@ -1359,11 +1418,8 @@ class Relay:
         if not kernel.started and channel in (IOPUB, SHELL):
             self.on_early_message(channel, frames, header, parent, frames[at + 5])
         elif kernel.own.encode() in parent:     # the answer to a request of the relay's own
-            if channel == SHELL and kernel.renaming is not None and message_id(parent) == kernel.renaming:
-                kernel.renaming = None
-                if b'"ok"' not in frames[at + 5]:
-                    log("the kernel kept its session: %s" % bytes(frames[at + 5][:KIB]))
-                self.announce()
+            if channel == SHELL and b'"ok"' not in frames[at + 5]:
+                log("the kernel refused what the relay asked of it: %s" % bytes(frames[at + 5][:KIB]))
         elif self.is_spare:
             return
         elif channel == IOPUB:
@@ -1397,9 +1453,9 @@ class Relay:
             kernel.warm_up()
             self.state = "running"
             self.tell_starter(KERNEL_ANSWERS)
-        elif kernel.order.get("adopt") and kernel.rename():
-            return                          # taken while it started
         else:
+            if kernel.order.get("adopt"):   # taken while it started
+                kernel.rename()
             self.announce()
 
     def announce(self):

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Security.Cryptography;
+using InterpreterKernel.Protocol.Relay;
 using InterpreterKernel.Sandbox;
 
 namespace InterpreterKernel.Kernel.Remote;
@@ -12,6 +14,27 @@ internal sealed record RelayFile(byte[] Content, string Hash)
     private const string Head =
         """import sys; __file__ = sys.argv.pop(1); exec(compile(open(__file__).read().partition("\n# ==== the daemon")[0], __file__, "exec")); sys.exit(main(sys.argv[1:]))""";
 
+    /// <summary>
+    /// Takes the file off the standard input first, of which the rest is the link: one request less than an upload, and what was
+    /// damaged on the way never runs.
+    /// </summary>
+    private const string Bring = """
+        import os, sys, zlib
+        path, size, checksum, content = sys.argv[1], int(sys.argv.pop(2)), int(sys.argv.pop(2)), b""
+        while len(content) < size:
+            piece = os.read(0, size - len(content))
+            if not piece:
+                sys.exit("the relay did not arrive whole")
+            content += piece
+        if zlib.crc32(content) != checksum:
+            sys.exit("the relay was damaged on its way")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open("%s.%d" % (path, os.getpid()), "wb") as file:
+            file.write(content)
+        os.replace(file.name, path)
+
+        """;
+
     /// <summary>The relay of this version.</summary>
     public static RelayFile Current { get; } = Load();
 
@@ -24,17 +47,14 @@ internal sealed record RelayFile(byte[] Content, string Hash)
     /// </summary>
     public ProcessStart Attach => new("python3", ["-S", "-c", Head, Path, "attach", "--serve", "--dir", Folder + "/relay"]);
 
+    /// <summary>The same where the file is not there yet: it reads <see cref="Content"/> from its input first.</summary>
+    public ProcessStart AttachFirst => new("python3",
+        ["-S", "-c", Bring + Head, Path, Invariant(Content.Length), Invariant(RelayChecksum.Of(Content)), "attach", "--serve", "--dir", Folder + "/relay"]);
+
     /// <summary>Starts the daemon with a kernel; ends when that answers.</summary>
     public ProcessStart Serve(string kernel) => new("python3", ["-S", Path, "serve", "--dir", Folder + "/relay", "--kernel", kernel]);
 
-    /// <summary>Brings it in, once for each sandbox: its name tells its content, its size that all of it arrived.</summary>
-    public async Task PutIntoAsync(Sandbox.Sandbox sandbox, bool mayBeThere, CancellationToken cancellationToken)
-    {
-        if (!mayBeThere || !await IsThereAsync(sandbox, cancellationToken).ConfigureAwait(false))
-        {
-            await sandbox.Files.WriteAsync(Path, Content, null, cancellationToken).ConfigureAwait(false);
-        }
-    }
+    private static string Invariant(long number) => number.ToString(CultureInfo.InvariantCulture);
 
     private static RelayFile Load()
     {
@@ -42,17 +62,5 @@ internal sealed record RelayFile(byte[] Content, string Hash)
         var content = new byte[resource.Length];
         resource.ReadExactly(content);
         return new RelayFile(content, Convert.ToHexStringLower(SHA256.HashData(content).AsSpan(0, 8)));
-    }
-
-    private async Task<bool> IsThereAsync(Sandbox.Sandbox sandbox, CancellationToken cancellationToken)
-    {
-        try
-        {
-            return (await sandbox.Files.GetInfoAsync(Path, null, cancellationToken).ConfigureAwait(false)).Size == Content.Length;
-        }
-        catch (SandboxException e) when (e.Reason is SandboxFault.NotFound or SandboxFault.Unsupported)
-        {
-            return false;
-        }
     }
 }

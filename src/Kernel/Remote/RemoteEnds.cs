@@ -34,7 +34,7 @@ internal static class RemoteEnds
         new(KernelDied: false, NameOf(ClaimReasons.Broker), $"The broker that held the sandbox is gone ({why}), and the sandbox with it. {AllLost}");
 
     /// <summary>The link to the relay ended for good.</summary>
-    public static EndOfRemote LinkEnded(RelayLinkEnd? end) => end switch
+    public static EndOfRemote LinkEnded(RelayLinkEnd end) => end switch
     {
         { Reason: RelayLinkEndReason.RelayReplaced or RelayLinkEndReason.RelayGone } => new(
             KernelDied: false,
@@ -43,7 +43,7 @@ internal static class RemoteEnds
         { Reason: RelayLinkEndReason.AttachFailed, Cause: SandboxException cause } => new(KernelDied: false, NameOf(cause), $"{cause.Message} {AllLost}"),
         { Reason: RelayLinkEndReason.ProtocolViolated or RelayLinkEndReason.Faulted } => new(
             KernelDied: false, "RelayFailed", $"The sandbox was given up: {end.Message}. {AllLost}"),
-        _ => new(KernelDied: false, "SandboxLost", $"The connection to the kernel in the sandbox ended for good: {end?.Message ?? "closed"}. {AllLost}"),
+        _ => new(KernelDied: false, "SandboxLost", $"The connection to the kernel in the sandbox ended for good: {end.Message}. {AllLost}"),
     };
 
     /// <summary>The kernel did not answer in time.</summary>

@@ -32,7 +32,14 @@ internal sealed class RemoteKernel : IRemoteKernel
 
     /// <summary>Makes it. <see cref="StartAsync"/> starts the kernel.</summary>
     public RemoteKernel(
-        Claim claim, IAsyncEnumerator<ClaimEvent> events, Sandbox.Sandbox sandbox, ProcessStart attach, string session, TimeProvider time, KernelLog log)
+        Claim claim,
+        IAsyncEnumerator<ClaimEvent> events,
+        Sandbox.Sandbox sandbox,
+        RelayFile relay,
+        bool relayIsThere,
+        string session,
+        TimeProvider time,
+        KernelLog log)
     {
         Session = session;
         _claim = claim;
@@ -41,7 +48,9 @@ internal sealed class RemoteKernel : IRemoteKernel
         _time = time;
         _log = log;
         _link = new RelayLink(
-            cancellationToken => SandboxAttachment.StartAsync(sandbox, attach, log.Debug, cancellationToken),
+            cancellationToken => relayIsThere || _link!.LastHello is not null
+                ? SandboxAttachment.StartAsync(sandbox, relay.Attach, default, log.Debug, cancellationToken)
+                : SandboxAttachment.StartAsync(sandbox, relay.AttachFirst, relay.Content, log.Debug, cancellationToken),
             new RelayLinkOptions
             {
                 IsFinal = e => e is SandboxLostException or SandboxException { Reason: SandboxFault.Authentication or SandboxFault.CommandFailed },
@@ -99,7 +108,7 @@ internal sealed class RemoteKernel : IRemoteKernel
             throw RemoteEnds.StartTimeout(limit, _link.Connection);
         }
 
-        var end = EndOfLink();
+        var end = await EndOfLinkAsync().ConfigureAwait(false);
         throw new RemoteUnavailableException(end.Name, end.Message);
     }
 
@@ -162,7 +171,7 @@ internal sealed class RemoteKernel : IRemoteKernel
             }
         }
 
-        yield return new RemoteItem.Ended(_end ?? await ReportedAsync(EndOfLink()).ConfigureAwait(false));
+        yield return new RemoteItem.Ended(_end ?? await ReportedAsync(await EndOfLinkAsync().ConfigureAwait(false)).ConfigureAwait(false));
     }
 
     /// <inheritdoc/>
@@ -300,8 +309,8 @@ internal sealed class RemoteKernel : IRemoteKernel
         }
     }
 
-    private EndOfRemote EndOfLink() =>
-        _end ?? RemoteEnds.LinkEnded(_link.Completion.IsCompletedSuccessfully ? _link.Completion.Result : null);
+    /// <summary>When nothing more comes over the link: why. That it ended itself is said a moment after its last item was taken.</summary>
+    private async Task<EndOfRemote> EndOfLinkAsync() => _end ?? RemoteEnds.LinkEnded(await _link.Completion.ConfigureAwait(false));
 
     private static ReadOnlyMemory<byte> InfoOf(KernelStarted started) => started.KernelInfo is { } info ? Encoding.UTF8.GetBytes(info) : default;
 

@@ -75,13 +75,8 @@ internal sealed class RemoteKernels
             // (3) The sandbox, which the broker has created.
             var sandbox = Sandbox.Sandbox.Attach(granted.Id, granted.EnvdAccessToken, ConnectionTo(granted), granted.Domain);
 
-            // (4) The relay: one file, found again after a restart by its hash. In a spare it runs already.
+            // (4) What the template lacks for the relay, which comes with the first attachment to it. In a spare it runs already.
             waiting("Starting the kernel in the sandbox");
-            if (!granted.Warm)
-            {
-                await relay.PutIntoAsync(sandbox, mayBeThere: granted.HandedOver, cancellationToken).ConfigureAwait(false);
-            }
-
             if (_settings.PipInstall)
             {
                 await TemplateNeeds.EnsureAsync(sandbox, waiting, cancellationToken).ConfigureAwait(false);
@@ -89,7 +84,7 @@ internal sealed class RemoteKernels
 
             // (5) The kernel. In a sandbox that was handed over the old one is replaced, and its files stay.
             var session = Interlocked.Exchange(ref _firstSession, null) ?? Guid.NewGuid().ToString();
-            var kernel = new RemoteKernel(claim, events, sandbox, relay.Attach, session, _time, _log);
+            var kernel = new RemoteKernel(claim, events, sandbox, relay, relayIsThere: granted.Warm, session, _time, _log);
             try
             {
                 await kernel.StartAsync(_settings.Kernel, adopt: granted.Warm, _settings.StartTimeout, cancellationToken).ConfigureAwait(false);

@@ -24,16 +24,31 @@ internal sealed class SandboxAttachment : IRelayAttachment
     }
 
     /// <summary>Starts an attach process.</summary>
-    public static async Task<IRelayAttachment> StartAsync(Sandbox.Sandbox sandbox, ProcessStart attach, Action<string> log, CancellationToken cancellationToken)
+    /// <param name="sandbox">Where.</param>
+    /// <param name="attach">Its command.</param>
+    /// <param name="program">What it reads before the link begins: the relay, where it is not there yet.</param>
+    /// <param name="log">Takes what it writes to its stderr.</param>
+    /// <param name="cancellationToken">Gives it up.</param>
+    public static async Task<IRelayAttachment> StartAsync(
+        Sandbox.Sandbox sandbox, ProcessStart attach, ReadOnlyMemory<byte> program, Action<string> log, CancellationToken cancellationToken)
     {
         var process = await sandbox.Commands.StartAsync(attach, cancellationToken).ConfigureAwait(false);
+        InputStream? input = null;
         try
         {
-            return new SandboxAttachment(process, await process.OpenInputAsync(cancellationToken).ConfigureAwait(false), log);
+            input = await process.OpenInputAsync(cancellationToken).ConfigureAwait(false);
+            await input.WriteAsync(program, cancellationToken).ConfigureAwait(false);
+            return new SandboxAttachment(process, input, log);
         }
         catch
         {
+            input?.Abort();
             await process.DisposeAsync().ConfigureAwait(false);
+            if (input is not null)
+            {
+                await input.DisposeAsync().ConfigureAwait(false);
+            }
+
             throw;
         }
     }

@@ -15,7 +15,7 @@ internal static class SpareKernels
 
     private static async Task PrepareAsync(RelayFile relay, Sandbox.Sandbox sandbox, string kernel, CancellationToken cancellationToken)
     {
-        await relay.PutIntoAsync(sandbox, mayBeThere: false, cancellationToken).ConfigureAwait(false);
+        await sandbox.Files.WriteAsync(relay.Path, relay.Content, null, cancellationToken).ConfigureAwait(false);
         var process = await sandbox.Commands.StartAsync(relay.Serve(kernel), cancellationToken).ConfigureAwait(false);
         await using var ownership = process.ConfigureAwait(false);
         await foreach (var output in process.ReadAsync(cancellationToken).ConfigureAwait(false))
