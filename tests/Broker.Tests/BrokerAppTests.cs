@@ -85,7 +85,7 @@ public sealed class BrokerAppTests(ITestOutputHelper output) : IAsyncLifetime
         head.ShouldContain("200 OK");
         head.ShouldContain("application/x-ndjson");
         lines.ShouldContain("{\"event\":\"creating\"}\n");
-        lines.ShouldContain("\"sandbox\":{\"id\":\"i1\",\"envdAccessToken\":\"token-i1\",\"unixSocket\":\"/host.sock\",\"handedOver\":false,\"warm\":false}}\n");
+        lines.ShouldContain("\"sandbox\":{\"id\":\"i1\",\"envdAccessToken\":\"token-i1\",\"unixSocket\":\"/host.sock\",\"handedOver\":false}}\n");
 
         using var second = await ConnectAsync();
         await SendAsync(second, """{"key":"ffffffffffffffff","limit":1}""");

@@ -5,6 +5,7 @@ public sealed class SpareShelfTests : IDisposable
     private static readonly TimeSpan s_quiet = TimeSpan.FromSeconds(2);
 
     private readonly TestDesk _test;
+    private const uint Attachment = 4711;
     private Func<string, CancellationToken, Task> _prepare = (_, _) => Task.CompletedTask;
 
     public SpareShelfTests() => _test = Desk(limit: null);
@@ -52,6 +53,7 @@ public sealed class SpareShelfTests : IDisposable
 
         ready.Sandbox!.Id.ShouldBe("i2");
         ready.Sandbox.Warm.ShouldBeTrue();
+        ready.Sandbox.Attachment.ShouldBe(Attachment);
         ready.Sandbox.HandedOver.ShouldBeFalse();
         var status = _test.Desk.Status();
         status.Used.ShouldBe(2);
@@ -257,7 +259,11 @@ public sealed class SpareShelfTests : IDisposable
     private TestDesk Desk(int? limit) => new(limit, new SpareOptions
     {
         Relay = "relay-1",
-        PrepareAsync = (_, kernel, cancellation) => _prepare(kernel, cancellation),
+        PrepareAsync = async (_, kernel, cancellation) =>
+        {
+            await _prepare(kernel, cancellation);
+            return Attachment;
+        },
     });
 
     /// <summary>Lets the quiet pass and waits until the spare is ready.</summary>

@@ -205,7 +205,8 @@ def test_a_restart_is_a_new_process_with_new_ports_and_a_new_file(session):
     first.dispose()
     second.connect()
     assert first.process.wait(5) is not None
-    assert second.run("x")[0]["ename"] == "NameError"
+    # No cell that fails: ipykernel, this machine's too, aborts one in a hundred of those that are sent the moment after.
+    assert "False" in str(second.run("print('x' in globals())")[1])
     assert second.run("1")[0]["execution_count"] == 2
 
 

@@ -53,6 +53,21 @@ def kernel_session(kernel):
     return kernel.ask(kernel.client.kernel_info())["header"]["session"]
 
 
+def attachments(site):
+    return {process.pid for process in processes_of(site) if " attach --serve " in process.command}
+
+
+@pytest.mark.slow
+def test_it_waits_with_its_attachment_for_as_long_as_it_takes(spared):
+    spared().manager.shutdown_kernel()
+    a_spare_waits(spared.site)
+    waiting = attachments(spared.site)
+    assert len(waiting) == 1
+    time.sleep(33)  # an attachment that nobody speaks through is closed after 30 s, but for this one
+    assert spared().value("1 + 1") == 2
+    assert attachments(spared.site) == waiting
+
+
 def test_it_can_be_interrupted_and_restarted_like_any_other(spared):
     spared().manager.shutdown_kernel()
     a_spare_waits(spared.site)

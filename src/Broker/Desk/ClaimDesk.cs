@@ -186,8 +186,8 @@ internal sealed class ClaimDesk : IDisposable
             {
                 // :: (4)
                 claim.Account.Slots.Confirm(claim.Ticket);
-                var isWarm = claim.Spare is { } spare && spare.Held == held && await spare.Prepared.WaitAsync(end);
-                var granted = new GrantedSandbox(sandbox.Id, sandbox.EnvdAccessToken, sandbox.Domain, sandbox.UnixSocket, claim.HandedOver) { Warm = isWarm };
+                var attachment = claim.Spare is { } spare && spare.Held == held ? await spare.Prepared.WaitAsync(end) : null;
+                var granted = new GrantedSandbox(sandbox.Id, sandbox.EnvdAccessToken, sandbox.Domain, sandbox.UnixSocket, claim.HandedOver) { Attachment = attachment };
                 _spares.Used(claim);
                 await tell(new ClaimEvent { Event = ClaimEvents.Ready, Claim = claim.Id, Sandbox = granted }, end);
 

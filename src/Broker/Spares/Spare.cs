@@ -11,18 +11,18 @@ internal sealed class Spare(SpareKind kind, Account account, Ticket ticket, Held
 
     public HeldSandbox Held { get; } = held;
 
-    private readonly TaskCompletionSource<bool> _prepared = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<uint?> _prepared = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <summary>Ends when its kernel waits for its first request (true), or when it is known that it will not. Never fails.</summary>
-    public Task<bool> Prepared => _prepared.Task;
+    /// <summary>Ends when its kernel waits for its first request (with the process that leads to it), or when it is known that it will not (null). Never fails.</summary>
+    public Task<uint?> Prepared => _prepared.Task;
 
     /// <summary>Whether a claim may still have it, perhaps before it is ready.</summary>
     public bool IsGood => !Held.IsEnding && !Held.Lost.IsCompleted;
 
     /// <summary>Whether it is one already.</summary>
-    public bool IsReady => IsGood && Prepared is { IsCompletedSuccessfully: true, Result: true };
+    public bool IsReady => IsGood && Prepared is { IsCompletedSuccessfully: true, Result: not null };
 
-    public void SetPrepared(bool success) => _prepared.TrySetResult(success);
+    public void SetPrepared(uint? attachment) => _prepared.TrySetResult(attachment);
 }
 
 /// <summary>A kind that was used lately, and what is kept of it. Guarded by the shelf's lock.</summary>

@@ -211,11 +211,10 @@ internal sealed class SpareShelf : IDisposable
             using (var attempt = new Attempt(_options!.Patience, _time, CancellationToken.None))
             {
                 var prepared = _options.PrepareAsync(await demand.Account.Service.AttachAsync(sandbox), kind.Kernel, attempt.Token);
-                await prepared.WaitAsync(attempt.Token);
+                spare.SetPrepared(await prepared.WaitAsync(attempt.Token));
             }
 
             demand.Failures = 0;
-            spare.SetPrepared(true);
             _log.SpareReady(sandbox.Id, kind.Template, kind.Kernel);
         }
         catch (Exception e)
@@ -239,7 +238,7 @@ internal sealed class SpareShelf : IDisposable
             // When it was given up it is no failure; when a claim has it, that starts what is missing and tells why it can't.
             if (spare.Held.IsEnding || !_spares.Contains(spare))
             {
-                spare.SetPrepared(false);
+                spare.SetPrepared(null);
                 return;
             }
 
@@ -249,7 +248,7 @@ internal sealed class SpareShelf : IDisposable
         }
 
         _log.SpareFailed(spare.Kind.Template, e is OperationCanceledException ? "it was not ready in time" : e.Message);
-        spare.SetPrepared(false);
+        spare.SetPrepared(null);
     }
 
     /// <summary>Frees the slot when the sandbox is gone, unless a claim has both.</summary>

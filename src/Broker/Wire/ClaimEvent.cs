@@ -36,8 +36,12 @@ public sealed record ClaimEvent
 /// <param name="HandedOver">Whether it is the one that the previous claim with this key left, files and all.</param>
 public sealed record GrantedSandbox(string Id, string? EnvdAccessToken, string? Domain, string? UnixSocket, bool HandedOver)
 {
-    /// <summary>Whether it was a spare: the kernel that the claim named runs in it and waits for its first request.</summary>
-    public bool Warm { get; init; }
+    /// <summary>Where it was a spare: the id of the process in it that leads to the kernel that the claim named, which waits for its first request.</summary>
+    public uint? Attachment { get; init; }
+
+    /// <summary>Whether it was one.</summary>
+    [JsonIgnore]
+    public bool Warm => Attachment is not null;
 
     /// <summary>The id only: the token is a secret.</summary>
     public override string ToString() => Id;

@@ -928,11 +928,11 @@ def widen(pipe):
 class Attachment:
     """The descriptors one attach process handed over. It serves once its HELLO came; until then it replaces nobody."""
 
-    def __init__(self, connection):
+    def __init__(self, connection, patience):
         self.connection, self.input, self.output = connection, None, None
         self.inbox, self.outbox = bytearray(), memoryview(b"")
         self.control = []                   # HELLO and PONG: before everything else
-        self.deadline = time.monotonic() + 30
+        self.deadline = time.monotonic() + patience
 
 
 class Relay:
@@ -1046,7 +1046,8 @@ class Relay:
             connection.close()
             return
         connection.setblocking(False)
-        self.attachments[connection.fileno()] = Attachment(connection)
+        # A spare's comes ahead of its bridge.
+        self.attachments[connection.fileno()] = Attachment(connection, patience=float("inf") if self.is_spare else 30)
         self.watch.set(connection.fileno(), READ)
 
     def read_attachment(self, attachment, fd):
@@ -1575,7 +1576,8 @@ class Relay:
             deadlines.append(self.ack_deadline)
         if self.kernel is not None and self.kernel.next_probe is not None:
             deadlines.append(self.kernel.next_probe)
-        return min(deadlines) - time.monotonic() if deadlines else None
+        next_one = min(deadlines, default=float("inf"))
+        return next_one - time.monotonic() if next_one != float("inf") else None
 
     def run_timers(self, now):
         self.release_replies(now)

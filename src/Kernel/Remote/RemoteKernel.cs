@@ -22,21 +22,32 @@ internal sealed class RemoteKernel : IRemoteKernel
     private readonly Claim _claim;
     private readonly IAsyncEnumerator<ClaimEvent> _events;
     private readonly Sandbox.Sandbox _sandbox;
+    private readonly RelayFile _relay;
+    private readonly bool _relayIsThere;
     private readonly RelayLink _link;
     private readonly TimeProvider _time;
     private readonly KernelLog _log;
     private readonly CancellationTokenSource _lost = new();
+    private uint? _waiting;
     private EndOfRemote? _end;
     private bool _givenUp;
     private Task _orphan = Task.CompletedTask;
 
     /// <summary>Makes it. <see cref="StartAsync"/> starts the kernel.</summary>
+    /// <param name="claim">The claim that holds the sandbox.</param>
+    /// <param name="events">What is still to come from it.</param>
+    /// <param name="sandbox">The sandbox.</param>
+    /// <param name="relay">The relay to run in it.</param>
+    /// <param name="waiting">In a spare: the process that waits to be its first attachment.</param>
+    /// <param name="session">The kernel's session id.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="log">The kernel's log.</param>
     public RemoteKernel(
         Claim claim,
         IAsyncEnumerator<ClaimEvent> events,
         Sandbox.Sandbox sandbox,
         RelayFile relay,
-        bool relayIsThere,
+        uint? waiting,
         string session,
         TimeProvider time,
         KernelLog log)
@@ -45,12 +56,13 @@ internal sealed class RemoteKernel : IRemoteKernel
         _claim = claim;
         _events = events;
         _sandbox = sandbox;
+        _relay = relay;
+        _relayIsThere = waiting is not null;
+        _waiting = waiting;
         _time = time;
         _log = log;
         _link = new RelayLink(
-            cancellationToken => relayIsThere || _link!.LastHello is not null
-                ? SandboxAttachment.StartAsync(sandbox, relay.Attach, default, log.Debug, cancellationToken)
-                : SandboxAttachment.StartAsync(sandbox, relay.AttachFirst, relay.Content, log.Debug, cancellationToken),
+            AttachAsync,
             new RelayLinkOptions
             {
                 IsFinal = e => e is SandboxLostException or SandboxException { Reason: SandboxFault.Authentication or SandboxFault.CommandFailed },
@@ -75,6 +87,19 @@ internal sealed class RemoteKernel : IRemoteKernel
 
     /// <inheritdoc/>
     public ReadOnlyMemory<byte> KernelInfo { get; private set; }
+
+    private Task<IRelayAttachment> AttachAsync(CancellationToken cancellationToken)
+    {
+        if (_waiting is { } pid)
+        {
+            _waiting = null;
+            return SandboxAttachment.ConnectAsync(_sandbox, pid, _log.Debug, cancellationToken);
+        }
+
+        return _relayIsThere || _link.LastHello is not null
+            ? SandboxAttachment.StartAsync(_sandbox, _relay.Attach, default, _log.Debug, cancellationToken)
+            : SandboxAttachment.StartAsync(_sandbox, _relay.AttachFirst, _relay.Content, _log.Debug, cancellationToken);
+    }
 
     /// <summary>Starts the kernel; returns when it answers.</summary>
     /// <param name="kernel">The kernelspec in the sandbox.</param>

@@ -84,7 +84,7 @@ internal sealed class RemoteKernels
 
             // (5) The kernel. In a sandbox that was handed over the old one is replaced, and its files stay.
             var session = Interlocked.Exchange(ref _firstSession, null) ?? Guid.NewGuid().ToString();
-            var kernel = new RemoteKernel(claim, events, sandbox, relay, relayIsThere: granted.Warm, session, _time, _log);
+            var kernel = new RemoteKernel(claim, events, sandbox, relay, granted.Attachment, session, _time, _log);
             try
             {
                 await kernel.StartAsync(_settings.Kernel, adopt: granted.Warm, _settings.StartTimeout, cancellationToken).ConfigureAwait(false);

@@ -33,6 +33,19 @@ internal sealed class SandboxAttachment : IRelayAttachment
         Sandbox.Sandbox sandbox, ProcessStart attach, ReadOnlyMemory<byte> program, Action<string> log, CancellationToken cancellationToken)
     {
         var process = await sandbox.Commands.StartAsync(attach, cancellationToken).ConfigureAwait(false);
+        return await OpenAsync(process, program, log, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Takes an attach process that was started ahead.</summary>
+    public static async Task<IRelayAttachment> ConnectAsync(Sandbox.Sandbox sandbox, uint pid, Action<string> log, CancellationToken cancellationToken)
+    {
+        var process = await sandbox.Commands.ConnectAsync(pid, cancellationToken).ConfigureAwait(false);
+        return await OpenAsync(process, default, log, cancellationToken).ConfigureAwait(false);
+    }
+
+    private static async Task<IRelayAttachment> OpenAsync(
+        SandboxProcess process, ReadOnlyMemory<byte> program, Action<string> log, CancellationToken cancellationToken)
+    {
         InputStream? input = null;
         try
         {

@@ -13,7 +13,7 @@ internal static class SpareKernels
         PrepareAsync = (sandbox, kernel, cancellationToken) => PrepareAsync(RelayFile.Current, sandbox, kernel, cancellationToken),
     };
 
-    private static async Task PrepareAsync(RelayFile relay, Sandbox.Sandbox sandbox, string kernel, CancellationToken cancellationToken)
+    private static async Task<uint> PrepareAsync(RelayFile relay, Sandbox.Sandbox sandbox, string kernel, CancellationToken cancellationToken)
     {
         await sandbox.Files.WriteAsync(relay.Path, relay.Content, null, cancellationToken).ConfigureAwait(false);
         var process = await sandbox.Commands.StartAsync(relay.Serve(kernel), cancellationToken).ConfigureAwait(false);
@@ -28,5 +28,10 @@ internal static class SpareKernels
         {
             throw new SandboxException(SandboxFault.CommandFailed, $"the kernel '{kernel}' did not start in it (exit code {process.Result?.ExitCode})");
         }
+
+        // Starting it takes longer than all that is left to do then; it waits for the holder's first word, connected to nobody.
+        var attachment = await sandbox.Commands.StartAsync(relay.Attach, cancellationToken).ConfigureAwait(false);
+        await attachment.DisposeAsync().ConfigureAwait(false);
+        return attachment.Pid;
     }
 }
