@@ -38,16 +38,18 @@ public sealed class CodeInterpreterTests : IAsyncLifetime
     public async Task A_short_execution_is_quick()
     {
         await RunAsync("1+1");
-        var times = new List<double>();
-        for (var i = 0; i < 20; i++)
+        var least = TimeSpan.MaxValue;
+        var since = Stopwatch.StartNew();
+
+        // Delayed acknowledgements would add 40 ms to every one; a busy machine makes many of them slow, but never all.
+        while (least >= TimeSpan.FromMilliseconds(35) && since.Elapsed < TimeSpan.FromSeconds(60))
         {
             var clock = Stopwatch.StartNew();
             await RunAsync("1+1");
-            times.Add(clock.Elapsed.TotalMilliseconds);
+            least = clock.Elapsed < least ? clock.Elapsed : least;
         }
 
-        // Delayed acknowledgements would add 40 ms to every one; a busy machine not to all.
-        times.Min().ShouldBeLessThan(35);
+        least.ShouldBeLessThan(TimeSpan.FromMilliseconds(35));
     }
 
     [Fact]

@@ -29,15 +29,15 @@ test('1+1 is quick once the kernel runs', async (t) => {
   const started = performance.now()
   await sandbox.runCode('1+1')
   const first = performance.now() - started
-  const times = []
-  for (let i = 0; i < 20; i++) {
+
+  // A delayed acknowledgement would cost every one of them 40 ms; what else the machine has to do never slows down all.
+  let least = Infinity
+  while (least >= 40 && performance.now() - started < 60_000) {
     const before = performance.now()
     await sandbox.runCode('1+1')
-    times.push(performance.now() - before)
+    least = Math.min(least, performance.now() - before)
   }
-  const least = Math.min(...times)
-  t.diagnostic(`first ${first.toFixed(0)} ms, then at least ${least.toFixed(1)} ms`)
-  // A delayed acknowledgement would cost every one of them 40 ms; what else the machine has to do does not slow down every one.
+  t.diagnostic(`first ${first.toFixed(0)} ms, then ${least.toFixed(1)} ms`)
   assert.ok(least < 40, `least ${least} ms`)
 })
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using InterpreterKernel.Protocol.Jupyter;
 using InterpreterKernel.Protocol.ZeroMq;
@@ -80,10 +81,22 @@ internal sealed class JupyterTestClient : IDisposable
         var socket = Socket(channel);
         var poller = new ZeroMqPoller();
         poller.Add(socket);
-        return socket.TryReceive(out var frames) == ZeroMqReceived.Message
-            || (poller.Wait((int)limit.TotalMilliseconds) && socket.TryReceive(out frames) == ZeroMqReceived.Message)
-            ? frames
-            : null;
+        var since = Stopwatch.StartNew();
+        while (true)
+        {
+            if (socket.TryReceive(out var frames) == ZeroMqReceived.Message)
+            {
+                return frames;
+            }
+
+            var left = limit - since.Elapsed;
+            if (left <= TimeSpan.Zero)
+            {
+                return null;
+            }
+
+            poller.Wait((int)left.TotalMilliseconds + 1); // which a signal to this thread ends early
+        }
     }
 
     /// <summary>The next message, its signature checked. Probes, by which a test learns that another client listens, are passed over.</summary>
