@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Google.Protobuf;
 using InterpreterKernel.Protocol.Connect;
 using InterpreterKernel.Protocol.Envd;
@@ -65,12 +66,13 @@ internal sealed class ProcessRoutes(TimeProvider time)
                 throw DeadlineExceeded();
             }
 
+            var expired = new StrongBox<bool>();
             if (timeout is { } limit)
             {
-                _ = KillAfterAsync(process, limit, sandbox.Gone);
+                _ = KillAfterAsync(process, limit, expired, sandbox.Gone);
             }
 
-            await FollowAsync(context, process, subscription, stream, timeout);
+            await FollowAsync(context, process, subscription, stream, timeout, expired);
         }
     }
 
@@ -81,11 +83,12 @@ internal sealed class ProcessRoutes(TimeProvider time)
             ?? throw new ConnectException(ConnectCode.InvalidArgument, "the request has no message");
         var process = Select(sandbox, request.Process);
         using var subscription = process.Subscribe();
-        await FollowAsync(context, process, subscription, stream, timeout);
+        await FollowAsync(context, process, subscription, stream, timeout, new StrongBox<bool>());
     }
 
     /// <summary>Start event, then output as it comes with keepalives in the silence, then the end event.</summary>
-    private async Task FollowAsync(HttpContext context, LocalProcess process, Subscription subscription, EventStream stream, TimeSpan? timeout)
+    private async Task FollowAsync(
+        HttpContext context, LocalProcess process, Subscription subscription, EventStream stream, TimeSpan? timeout, StrongBox<bool> expired)
     {
         var silence = CallHeaders.KeepAlive(context.Request.Headers);
         using var deadline = timeout is { } limit ? new CancellationTokenSource(limit, time) : new CancellationTokenSource();
@@ -107,6 +110,12 @@ internal sealed class ProcessRoutes(TimeProvider time)
                 }
 
                 await stream.FlushAsync(stop.Token);
+            }
+
+            if (Volatile.Read(ref expired.Value))
+            {
+                // The deadline killed it a moment before the stream's own clock ran out.
+                throw DeadlineExceeded();
             }
 
             // Without an end its sandbox died under it, and the stream is cut off as by a kill, not ended as if all were well.
@@ -241,7 +250,7 @@ internal sealed class ProcessRoutes(TimeProvider time)
         await process.SignalAsync((int)signal);
     }
 
-    private async Task KillAfterAsync(LocalProcess process, TimeSpan limit, CancellationToken gone)
+    private async Task KillAfterAsync(LocalProcess process, TimeSpan limit, StrongBox<bool> expired, CancellationToken gone)
     {
         try
         {
@@ -249,6 +258,7 @@ internal sealed class ProcessRoutes(TimeProvider time)
         }
         catch (TimeoutException)
         {
+            Volatile.Write(ref expired.Value, true);
             await process.SignalAsync((int)Signal.Sigkill);
         }
         catch (OperationCanceledException)
