@@ -47,9 +47,10 @@ internal static class Traces
             string text;
             try
             {
-                // Hosts in this process make it the one that inherits orphans, also those of hosts that a test killed;
-                // those can only be zombies of ours, and go when this process does.
-                if (File.ReadAllText(directory + "/stat") is var stat && stat[(stat.LastIndexOf(')') + 2)..].StartsWith($"Z {Environment.ProcessId} ", StringComparison.Ordinal))
+                // The processes of a host that a test killed have ended when they are zombies: they wait to be reaped by whoever inherited
+                // them, which is this process where it has been a host itself (it does so when it ends), and else the machine's init.
+                if (File.ReadAllText(directory + "/stat") is var stat && stat[(stat.LastIndexOf(')') + 2)..] is var state
+                    && (state.StartsWith($"Z {Environment.ProcessId} ", StringComparison.Ordinal) || state.StartsWith("Z 1 ", StringComparison.Ordinal)))
                 {
                     continue;
                 }

@@ -634,11 +634,11 @@ class Kernel:
         self.interrupt_mode = "message" if isinstance(mode, str) and mode.lower() == "message" else "signal"
         # Sockets in the relay's own directory need no signatures, which for a large message are a sixth of ipykernel's time. Not every
         # kernel takes them, and their names have a bound.
-        self.key, self.mac, self.ip, self.ports = os.urandom(32).hex().encode(), None, "127.0.0.1", None
         if is_ipykernel(self.spec["argv"]) and len(self.connection_file) <= SOCKET_PATH:
             self.key, self.ip, self.ports = b"", self.connection_file[:-len(".json")], range(1, 6)
         else:
-            self.ports = free_ports(5)
+            self.key, self.ip, self.ports = os.urandom(32).hex().encode(), "127.0.0.1", free_ports(5)
+        self.mac = None                                 # made when its modules are loaded, see connect()
         self.write_connection_file()
         try:
             argv = kernel_command(self.spec, resources, self.connection_file, order.get("session"))
