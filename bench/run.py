@@ -16,6 +16,7 @@ STARTS = (4, 15)
 BLOCKS, BLOCK = (5, 20), 50
 ROUNDS = (3, 9)
 INTERRUPTS = (5, 25)
+TIMEOUTS = (20, 200)
 IDLE_SECONDS = (4, 20)
 
 
@@ -68,6 +69,7 @@ def with_pair(place, results, failed, options, thorough):
         attempt(failed, "50 MiB display", "display" in groups, lambda: messages.display_large(pair, results, rounds))
         attempt(failed, "comm", "comm" in groups, lambda: messages.comm(pair, results, rounds))
         attempt(failed, "interrupt", "interrupt" in groups, lambda: messages.interrupt(pair, results, INTERRUPTS[thorough]))
+        attempt(failed, "timeout", "timeout" in groups, lambda: messages.timeout(pair[OURS], results, TIMEOUTS[thorough]))
         for kernel in pair.values():
             kernel.shut_down()
 

@@ -173,3 +173,22 @@ def interrupt(pair, results, rounds):
         return seconds
 
     results.compare("interrupt", *([second * 1000 for second in some] for some in in_turn(pair, rounds, measure)))
+
+
+def timeout(kernel, results, times):
+    """How much later than its limit a cell's error is at the client."""
+    limit, late = 0.25, []
+    for _ in range(times):
+        time.sleep(0.05)  # ipykernel aborts what comes right after an error
+        client = kernel.client
+        request = client.cell(f"%%timeout {limit * 1000:g}ms\nwhile True: pass", stop_on_error=False)
+        begin = time.perf_counter()
+        client.shell.send_multipart(request.frames)
+        while b'"error"' not in (frames := client.iopub.recv_multipart(copy=False))[-4].bytes:
+            pass
+        late.append((time.perf_counter() - begin - limit) * 1000)
+        expect("rung 1 of 4" in client.read(frames).content["evalue"], "the first rung")
+        client.until_idle(request)
+        client.shell.recv_multipart()
+        client.take()
+    results.tell("timeout", late, percentile=99)

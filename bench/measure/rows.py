@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured. The ratio is ours to plain, of times and sizes (`at most`) or of rates (`at least`)."""
+    """What is measured. The ratio is ours to plain, of times and sizes (`at most`) or of rates (`at least`). What plain has no like of is judged by itself (`alone`)."""
 
     key: str
     group: str
@@ -14,6 +14,7 @@ class Row:
     unit: str
     at_most: float | None = None
     at_least: float | None = None
+    alone: bool = False
 
     def judge(self, ratio):
         if self.at_most is not None:
@@ -41,6 +42,7 @@ ROWS = [
     Row("display-large", "display", "one 50 MiB display", "ms", at_most=1.2),
     Row("comm", "comm", "comm echo of an 8 MiB buffer", "ms", at_most=2.0),
     Row("interrupt", "interrupt", "interrupt to error, p50", "ms", at_most=1.0),
+    Row("timeout", "timeout", "end of a cell's limit to error, p99", "ms", at_most=100, alone=True),
     Row("shutdown-exit", "shutdown", "shutdown to exit", "ms", at_most=0.4),
     Row("shutdown-slot", "shutdown", "shutdown to free slot", "ms"),
     Row("memory-start", "memory", "kernel process after start, RSS", "MiB", at_most=0.75),
@@ -55,7 +57,7 @@ ROWS = [
     Row("memory-other", "memory", "first process of the sandbox, watchdog, runtime, PSS", "MiB"),
     Row("memory-all", "memory", "all of ours after start, PSS", "MiB"),
     Row("idle", "idle", "idle kernel: all of ours (plain: its kernel)", "% of a core"),
-    Row("delay-roundtrip", "roundtrip", "`1+1` over plain, in round trips of the line", "", at_most=1.1),
+    Row("delay-roundtrip", "roundtrip", "`1+1` over plain, in round trips of the line", "", at_most=1.1, alone=True),
 ]
 BY_KEY = {row.key: row for row in ROWS}
 GROUPS = list(dict.fromkeys(row.group for row in ROWS))
@@ -77,8 +79,6 @@ class Result:
     def ratio(self):
         if self.skipped or self.ours_value is None:
             return None
-        if self.row.key == "delay-roundtrip":
-            return self.ours_value
         return self.ours_value / self.plain_value if self.plain_value else None
 
     @property
@@ -93,7 +93,8 @@ class Result:
 
     @property
     def met(self):
-        return None if self.ratio is None else self.row.judge(self.ratio)
+        figure = self.ours_value if self.row.alone else self.ratio
+        return None if figure is None else self.row.judge(figure)
 
 
 class Results:
@@ -104,7 +105,7 @@ class Results:
         self.with_targets = with_targets
 
     def _put(self, result):
-        if not self.with_targets and result.row.key != "delay-roundtrip":
+        if not self.with_targets and not result.row.alone:
             result.row = Row(result.row.key, result.row.group, result.row.title, result.row.unit)
         self.by_key[result.row.key] = result
         return result
@@ -123,9 +124,9 @@ class Results:
         ]
         return self._put(Result(BY_KEY[key], ours, plain, blocks, *value))
 
-    def tell(self, key, ours):
+    def tell(self, key, ours, percentile=50):
         """A figure that plain ipykernel has no like of."""
-        return self._put(Result(BY_KEY[key], ours, [], [], statistics.median(ours), None))
+        return self._put(Result(BY_KEY[key], ours, [], [], at_percentile(ours, percentile), None))
 
     def skip(self, key, why):
         return self._put(Result(BY_KEY[key], skipped=why))

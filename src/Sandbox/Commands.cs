@@ -103,7 +103,7 @@ public sealed class Commands
     {
         var message = ConnectContent.Envelope(new ConnectRequest { Process = ProcessCalls.Selector(pid) });
         return SandboxProcess.OpenAsync(
-            Envd, ProcessCalls.Service + "Connect", message, $"Connecting to process {pid}", user: null, timeout: null, hasTerminal: false, ct);
+            Envd, ProcessCalls.Service + "Connect", message, $"Connecting to process {pid}", start: null, ct);
     }
 
     /// <summary>The processes that were started through the sandbox's daemon and still run.</summary>
@@ -149,7 +149,7 @@ public sealed class Commands
         }
 
         return SandboxProcess.OpenAsync(
-            envd, ProcessCalls.Service + "Start", ConnectContent.Envelope(request), doing, start.User, start.Timeout, start.Terminal is not null, ct);
+            envd, ProcessCalls.Service + "Start", ConnectContent.Envelope(request), doing, start, ct);
     }
 
     // A login shell, as E2B's SDKs use, in a session of its own.

@@ -34,7 +34,7 @@ public sealed class DirectoryWatch : IAsyncDisposable
         try
         {
             var response = await envd.OpenStreamAsync(
-                FilesystemCalls.Service + "WatchDir", envelope.WrittenSpan.ToArray(), ContentType, doing, user, timeout: null, clock.Token);
+                FilesystemCalls.Service + "WatchDir", envelope.WrittenSpan.ToArray(), ContentType, doing, user, timeout: null, listen: false, clock.Token);
             events = await EnvelopeStream.OpenAsync(response, envd.Connection, clock.Token);
             return await events.ReadAsync(clock.Token) is { } first && Parse(first).Start is not null
                 ? new DirectoryWatch(envd, events, doing)

@@ -12,6 +12,9 @@ namespace InterpreterKernel.Sandbox;
 /// </summary>
 internal sealed class EnvdClient
 {
+    /// <summary>Asks an embedded host to let a process listen (any value), and tells where it does (a path on this machine).</summary>
+    public const string SocketHeader = "Interpreter-Kernel-Socket";
+
     /// <summary>How long to ask a sandbox for a sign of life after its connection broke.</summary>
     private static readonly TimeSpan s_probeLimit = TimeSpan.FromSeconds(3);
 
@@ -113,9 +116,13 @@ internal sealed class EnvdClient
 
     /// <summary>Starts a server stream: one message up, then envelopes down. The answer is 200 and still open.</summary>
     public async Task<HttpResponseMessage> OpenStreamAsync(
-        string method, byte[] envelope, string contentType, string doing, string? user, TimeSpan? timeout, CancellationToken ct)
+        string method, byte[] envelope, string contentType, string doing, string? user, TimeSpan? timeout, bool listen, CancellationToken ct)
     {
         using var request = ConnectRequest(method, new ByteArrayContent(envelope), contentType, user);
+        if (listen && Connection.UnixSocket is not null)
+        {
+            request.Headers.TryAddWithoutValidation(SocketHeader, "listen");
+        }
 
         // Neither header is ever 0: the first would start the process and fail the stream, the second crashes old daemons.
         var keepalive = Math.Clamp((long)Math.Ceiling(Connection.KeepaliveInterval.TotalSeconds), 1, 3600);

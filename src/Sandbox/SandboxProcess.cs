@@ -19,29 +19,35 @@ public sealed class SandboxProcess : IAsyncDisposable
     private readonly string? _user;
     private ProcessOutput.Ended? _ended;
 
-    private SandboxProcess(EnvdClient envd, EnvelopeStream events, uint pid, bool hasTerminal, string? user)
+    private SandboxProcess(EnvdClient envd, EnvelopeStream events, uint pid, bool hasTerminal, string? user, string? socket)
     {
         _envd = envd;
         _events = events;
         _hasTerminal = hasTerminal;
         _user = user;
         Pid = pid;
+        Socket = socket;
     }
 
     /// <summary>Its process id, as seen inside the sandbox.</summary>
     public uint Pid { get; }
 
+    /// <summary>The path on this machine of the socket that its standard input listens on; null where that is a pipe, or nothing.</summary>
+    public string? Socket { get; }
+
     /// <summary>How it ended, once <see cref="ReadAsync"/> has told.</summary>
     public ProcessOutput.Ended? Result => _ended;
 
     internal static async Task<SandboxProcess> OpenAsync(
-        EnvdClient envd, string method, byte[] envelope, string doing, string? user, TimeSpan? timeout, bool hasTerminal, CancellationToken ct)
+        EnvdClient envd, string method, byte[] envelope, string doing, ProcessStart? start, CancellationToken ct)
     {
         using var clock = new CallClock(envd.Connection, ct);
         EnvelopeStream? events = null;
         try
         {
-            var response = await envd.OpenStreamAsync(method, envelope, ConnectContent.Stream, doing, user, timeout, clock.Token);
+            var response = await envd.OpenStreamAsync(
+                method, envelope, ConnectContent.Stream, doing, start?.User, start?.Timeout, start?.Listen == true, clock.Token);
+            var socket = envd.Connection.UnixSocket is not null && response.Headers.TryGetValues(EnvdClient.SocketHeader, out var paths) ? paths.First() : null;
             events = await EnvelopeStream.OpenAsync(response, envd.Connection, clock.Token);
             var first = await NextEventAsync(events, clock.Token)
                 ?? throw new InvalidDataException("the stream ended before the process started");
@@ -50,7 +56,7 @@ public sealed class SandboxProcess : IAsyncDisposable
                 throw new InvalidDataException("the first event is not the start of the process");
             }
 
-            return new SandboxProcess(envd, events, first.Pid, hasTerminal, user);
+            return new SandboxProcess(envd, events, first.Pid, start?.Terminal is not null, start?.User, socket);
         }
         catch (Exception e)
         {

@@ -1,10 +1,12 @@
 """Requests other than cells, two clients, comms with buffers, and frames that arrive as they were sent."""
 
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
-from kernels import PLAIN, digest, patience
+from kernels import PLAIN, brokers, digest, patience
 
 # Runs in the kernel: keeps a digest of every message that its session writes or reads (the frames header, parent header,
 # metadata, content), made as kernels.digest does.
@@ -195,3 +197,15 @@ def test_a_large_cell_and_a_large_result_pass(kernel, size):
     result = kernel.execute(f"text = '{'y' * size}'\nprint(len(text)); text")
     assert result.stdout == f"{size}\n"
     assert result.messages[-1]["content"]["data"]["text/plain"] == repr("y" * size)
+
+
+def test_what_an_embedded_sandbox_says_passes_through_no_other_process(kernel, site):
+    kernel.execute("1")
+    (broker,) = brokers(site)
+
+    def read():
+        return int(re.search(r"rchar: (\d+)", Path(f"/proc/{broker.pid}/io").read_text())[1])
+
+    before = read()
+    assert len(kernel.execute("print('x' * 20_000_000)").stdout) == 20_000_001
+    assert read() - before < 2_000_000

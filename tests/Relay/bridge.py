@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -35,6 +36,7 @@ class Bridge:
 
     def __init__(self, directory, *options):
         self.directory, self.options = str(directory), options
+        self.direct = False                             # attach processes that listen, as on an embedded host
         self.link = str(uuid.uuid4())
         self.attach_process = None
         self.hello = None
@@ -52,10 +54,12 @@ class Bridge:
 
     def attach(self, hello=True, timeout=PATIENCE):
         self.inbox = bytearray()
-        self.attach_process = subprocess.Popen(
-            [PYTHON, "-S", "-c", HEAD, RELAY, "attach", "--serve", "--dir", self.directory, *self.options],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        os.set_blocking(self.attach_process.stdout.fileno(), False)
+        command = [PYTHON, "-S", "-c", HEAD, RELAY, "attach", "--serve", "--dir", self.directory, *self.options]
+        if self.direct:
+            self.attach_process = self.start_listening(command)
+        else:
+            self.attach_process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+            os.set_blocking(self.attach_process.stdout.fileno(), False)
         if hello:
             self.hello = None
             self.write(relay.encode(relay.HELLO, 0, json.dumps(
@@ -66,6 +70,19 @@ class Bridge:
                     if number > self.hello["received"][lane]:
                         self.write(frame)
         return self
+
+    def start_listening(self, command):
+        path = os.path.join(self.directory, "direct.sock")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(1)
+            process = subprocess.Popen(command, stdin=listener, stdout=subprocess.PIPE, start_new_session=True)
+        with socket.socket(socket.AF_UNIX) as way:
+            way.connect(path)
+            os.unlink(path)
+            process.stdout.close()
+            process.stdin, process.stdout = way.makefile("wb"), way.makefile("rb", buffering=0)
+        return process
 
     def cut(self):
         """As a broken network does: both directions at once, the attach process lives on until it is told."""

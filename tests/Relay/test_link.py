@@ -12,8 +12,10 @@ from bridge import PATIENCE, Bridge, Ended, alive, processes_of, relay
 from test_kernel import wait_until
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_every_line_comes_once_and_in_order_though_both_directions_are_cut_anywhere(bridge, seed):
+@pytest.mark.parametrize("direct", [False, True], ids=["pipes", "socket"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_line_comes_once_and_in_order_though_both_directions_are_cut_anywhere(bridge, seed, direct):
+    bridge.direct = direct
     bridge.start("fake")
     bridge.items.clear()
     dice, cuts = random.Random(seed), 0

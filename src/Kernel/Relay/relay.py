@@ -98,6 +98,7 @@ def attach(options):
     import struct
 
     import _socket
+    take_connection()
     connection, _ = daemon_socket(options, connect=True)
     if connection is None:
         sys.stderr.write("relay: no daemon listens in %s\n" % options["dir"])
@@ -109,6 +110,22 @@ def attach(options):
     except OSError:
         told = b""
     return {GO_REPLACED: 0, GO_GARBAGE: 3}.get(told, 4)
+
+
+def take_connection():
+    """Where stdin is a socket that listens, the bridge connects to it itself, with nothing in between: that connection then takes
+    the place of stdin and stdout."""
+    import _socket
+    try:
+        listener = _socket.socket(fileno=0)
+    except OSError:
+        return                              # a pipe, as with envd
+    if listener.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+        taken, _ = listener._accept()
+        os.dup2(taken, 0)
+        os.dup2(taken, 1)
+        os.close(taken)
+    listener.detach()
 
 
 def daemon_socket(options, connect):
@@ -917,12 +934,17 @@ def kill_leftover(directory):
 
 # ------------------------------------------------------------------------------------------------------------- the relay
 
-def widen(pipe):
-    """A pipe of 64 KiB makes writer and reader take turns at every piece of output."""
+def widen(way):
+    """A pipe of 64 KiB, or a socket of 200, makes writer and reader take turns at every piece of output. The system gives what it allows:
+    less is only slower."""
     try:
-        fcntl.fcntl(pipe, F_SETPIPE_SZ, MIB)
+        if os.fstat(way).st_mode & 0o170000 == 0o140000:
+            with socket.socket(fileno=os.dup(way)) as end:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MIB)
+        else:
+            fcntl.fcntl(way, F_SETPIPE_SZ, MIB)
     except OSError:
-        return                              # not a pipe, or more than this user may have: only slower
+        return
 
 
 class Attachment:
@@ -1056,6 +1078,8 @@ class Relay:
                 data = os.read(fd, PIECE)
             except BlockingIOError:
                 return
+            except ConnectionError:         # a socket whose other end went without reading all
+                data = b""
             if not data:
                 self.close_attachment(attachment, b"")
                 return

@@ -16,10 +16,21 @@ internal sealed record RelayFile(byte[] Content, string Hash)
 
     /// <summary>
     /// Takes the file off the standard input first, of which the rest is the link: one request less than an upload, and what was
-    /// damaged on the way never runs.
+    /// damaged on the way never runs. A standard input that listens is treated as in the file itself (take_connection).
     /// </summary>
     private const string Bring = """
-        import os, sys, zlib
+        import os, sys, zlib, _socket
+        try:
+            listener = _socket.socket(fileno=0)
+        except OSError:
+            listener = None
+        if listener is not None:
+            if listener.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+                taken, _ = listener._accept()
+                os.dup2(taken, 0)
+                os.dup2(taken, 1)
+                os.close(taken)
+            listener.detach()
         path, size, checksum, content = sys.argv[1], int(sys.argv.pop(2)), int(sys.argv.pop(2)), b""
         while len(content) < size:
             piece = os.read(0, size - len(content))
@@ -47,11 +58,15 @@ internal sealed record RelayFile(byte[] Content, string Hash)
     /// Connects to the daemon, and starts it where there is none. Without site-packages, which it does not need, and with only the head of the
     /// file compiled, which has all of it, it is up in a third of the time.
     /// </summary>
-    public ProcessStart Attach => new("python3", ["-S", "-c", Head, Path, .. s_attach]);
+    public ProcessStart Attach => new("python3", ["-S", "-c", Head, Path, .. s_attach]) { Listen = true };
 
     /// <summary>The same where the file is not there yet: it reads <see cref="Content"/> from its input first.</summary>
-    public ProcessStart AttachFirst => new("python3",
-        ["-S", "-c", Bring + Head, Path, Invariant(Content.Length), Invariant(RelayChecksum.Of(Content)), .. s_attach]);
+    public ProcessStart AttachFirst => new(
+        "python3",
+        ["-S", "-c", Bring + Head, Path, Invariant(Content.Length), Invariant(RelayChecksum.Of(Content)), .. s_attach])
+    {
+        Listen = true,
+    };
 
     /// <summary>Starts the daemon with a kernel; ends when that answers.</summary>
     public ProcessStart Serve(string kernel) => new("python3", ["-S", Path, "serve", "--dir", Folder + "/relay", "--kernel", kernel]);

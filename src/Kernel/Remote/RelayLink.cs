@@ -287,14 +287,14 @@ internal sealed partial class RelayLink : IAsyncDisposable
             _readingPaused = !room.IsCompleted;
             await room.WaitAsync(over);
             _readingPaused = false;
-            var bytes = await attachment.ReadAsync(over);
+            var count = await attachment.ReadAsync(frames.Room(), over);
             Volatile.Write(ref _lastHeard, _time.GetTimestamp());
-            if (bytes.IsEmpty)
+            if (count == 0)
             {
                 return "the attach process in the sandbox ended";
             }
 
-            frames.Append(bytes);
+            frames.Add(count);
             while (TryReadFrame(frames, out var frame))
             {
                 OnFrame(frame, greeted);

@@ -6,8 +6,8 @@ namespace InterpreterKernel.Kernel.Remote;
 /// </summary>
 internal interface IRelayAttachment : IAsyncDisposable
 {
-    /// <summary>The next bytes, valid until the next call; empty at the end.</summary>
-    ValueTask<ReadOnlyMemory<byte>> ReadAsync(CancellationToken cancellationToken);
+    /// <summary>Reads the next bytes into <paramref name="buffer"/> and says how many; 0 at the end.</summary>
+    ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken);
 
     /// <summary>Writes all of it and sends it at once. The memory may be used again when the task is done.</summary>
     ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken);

@@ -3,50 +3,50 @@ using InterpreterKernel.Protocol.Relay;
 
 namespace InterpreterKernel.Kernel.Remote;
 
-/// <summary>Finds frames in the bytes of one attachment, which come cut anywhere. Only a frame that is not whole yet is copied.</summary>
+/// <summary>
+/// Finds frames in the bytes of one attachment, which come cut anywhere. They are read into its buffer and stay where they are; only the
+/// beginning of a frame that reaches over the end is moved.
+/// </summary>
 internal sealed class RelayLinkFrames
 {
-    private byte[] _pending = [];
-    private int _count;
-    private ReadOnlySequence<byte> _rest;
+    // Less room than this makes reads too small to be worth their calls.
+    private const int SmallestRead = 64 * 1024;
 
-    /// <summary>Gives it the bytes just read; they must stay valid until <see cref="TryRead"/> has said false.</summary>
-    public void Append(ReadOnlyMemory<byte> bytes)
+    // Room for the largest frame. Of the pages that are never written to none is taken.
+    private readonly byte[] _buffer = GC.AllocateUninitializedArray<byte>(RelayCodec.MaxPayload + RelayCodec.Overhead + SmallestRead);
+    private int _start;
+    private int _end;
+
+    /// <summary>Where the next bytes go; frames that were read before are not valid any more.</summary>
+    public Memory<byte> Room()
     {
-        if (_count == 0)
+        if (_start == _end)
         {
-            _rest = new ReadOnlySequence<byte>(bytes);
-            return;
+            _start = _end = 0;
+        }
+        else if (_buffer.Length - _end < SmallestRead)
+        {
+            _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer);
+            (_start, _end) = (0, _end - _start);
         }
 
-        if (_pending.Length - _count < bytes.Length)
-        {
-            Array.Resize(ref _pending, Math.Max(_count + bytes.Length, _pending.Length * 2));
-        }
-
-        bytes.CopyTo(_pending.AsMemory(_count));
-        _count += bytes.Length;
-        _rest = new ReadOnlySequence<byte>(_pending, 0, _count);
+        return _buffer.AsMemory(_end);
     }
 
-    /// <summary>The next whole frame, valid until the next call. False keeps the rest for later.</summary>
+    /// <summary>So many bytes came.</summary>
+    public void Add(int count) => _end += count;
+
+    /// <summary>The next whole frame, valid until there is to be <see cref="Room"/> again; false when there is none yet.</summary>
     /// <exception cref="RelayProtocolException">These bytes are no frames.</exception>
     public bool TryRead(out RelayFrame frame)
     {
-        if (RelayCodec.TryRead(ref _rest, out frame))
+        var rest = new ReadOnlySequence<byte>(_buffer, _start, _end - _start);
+        if (!RelayCodec.TryRead(ref rest, out frame))
         {
-            return true;
+            return false;
         }
 
-        var left = (int)_rest.Length;
-        if (_pending.Length < left)
-        {
-            _pending = new byte[Math.Max(left, RelayCodec.MaxPiece)];
-        }
-
-        _rest.CopyTo(_pending);
-        _count = left;
-        _rest = default;
-        return false;
+        _start = _end - (int)rest.Length;
+        return true;
     }
 }

@@ -1,26 +1,26 @@
-using System.Text;
 using InterpreterKernel.Sandbox;
 
 namespace InterpreterKernel.Kernel.Remote;
 
 /// <summary>
 /// One attach process of the relay, started through envd: its stdout is read from the Start stream, its stdin written by one
-/// open StreamInput request. The process is dead weight once both are closed; the daemon then tells it to go.
+/// open StreamInput request. The process is dead weight once both are closed; the daemon then tells it to go. Where the process
+/// listens for us, <see cref="DirectAttachment"/> takes its place.
 /// </summary>
 internal sealed class SandboxAttachment : IRelayAttachment
 {
     private readonly SandboxProcess _process;
     private readonly InputStream _input;
     private readonly IAsyncEnumerator<ProcessOutput> _output;
-    private readonly Action<string> _log;
-    private string _lastWords = "";
+    private readonly AttachWords _words;
+    private ReadOnlyMemory<byte> _rest;
 
-    private SandboxAttachment(SandboxProcess process, InputStream input, Action<string> log)
+    private SandboxAttachment(SandboxProcess process, InputStream input, AttachWords words)
     {
         _process = process;
         _input = input;
         _output = process.ReadAsync(CancellationToken.None).GetAsyncEnumerator(CancellationToken.None);
-        _log = log;
+        _words = words;
     }
 
     /// <summary>Starts an attach process.</summary>
@@ -46,47 +46,53 @@ internal sealed class SandboxAttachment : IRelayAttachment
     private static async Task<IRelayAttachment> OpenAsync(
         SandboxProcess process, ReadOnlyMemory<byte> program, Action<string> log, CancellationToken cancellationToken)
     {
-        InputStream? input = null;
+        var words = new AttachWords(log);
+        IRelayAttachment? attachment = null;
         try
         {
-            input = await process.OpenInputAsync(cancellationToken).ConfigureAwait(false);
-            await input.WriteAsync(program, cancellationToken).ConfigureAwait(false);
-            return new SandboxAttachment(process, input, log);
+            attachment = process.Socket is { } path
+                ? await DirectAttachment.OpenAsync(process, path, words, cancellationToken).ConfigureAwait(false)
+                : new SandboxAttachment(process, await process.OpenInputAsync(cancellationToken).ConfigureAwait(false), words);
+            if (!program.IsEmpty)
+            {
+                await attachment.WriteAsync(program, cancellationToken).ConfigureAwait(false);
+            }
+
+            return attachment;
         }
         catch
         {
-            input?.Abort();
-            await process.DisposeAsync().ConfigureAwait(false);
-            if (input is not null)
-            {
-                await input.DisposeAsync().ConfigureAwait(false);
-            }
-
+            await (attachment ?? (IAsyncDisposable)process).DisposeAsync().ConfigureAwait(false);
             throw;
         }
     }
 
     /// <inheritdoc/>
-    public async ValueTask<ReadOnlyMemory<byte>> ReadAsync(CancellationToken cancellationToken)
+    public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)
     {
         // Cancelled by disposal only: giving up a read in the middle would lose what it brings.
-        while (await _output.MoveNextAsync().ConfigureAwait(false))
+        while (_rest.IsEmpty)
         {
-            switch (_output.Current)
+            if (!await _output.MoveNextAsync().ConfigureAwait(false))
             {
-                case ProcessOutput.Stdout(var bytes):
-                    return bytes;
-                case ProcessOutput.Stderr(var bytes):
-                    _lastWords = Encoding.UTF8.GetString(bytes.Span).TrimEnd();
-                    _log("relay: " + _lastWords);
-                    break;
+                _words.ThrowIfNoPython(_process.Result);
+                return 0;
+            }
+
+            if (_output.Current is ProcessOutput.Stdout(var bytes))
+            {
+                _rest = bytes;
+            }
+            else
+            {
+                _words.Hear(_output.Current);
             }
         }
 
-        // What a shell, and so envd, says for a program that is not there or can't be executed.
-        return _process.Result is { ExitCode: 126 or 127 }
-            ? throw new SandboxException(SandboxFault.CommandFailed, $"The relay can't be started in the sandbox, because there is no usable python3 ({_lastWords}). Use a template that has it, such as code-interpreter-v1 (setting template).")
-            : ReadOnlyMemory<byte>.Empty;
+        var count = Math.Min(_rest.Length, buffer.Length);
+        _rest[..count].CopyTo(buffer);
+        _rest = _rest[count..];
+        return count;
     }
 
     /// <inheritdoc/>

@@ -26,6 +26,13 @@ public sealed record ProcessStart(string Cmd, IReadOnlyList<string> Args)
     /// </summary>
     public TimeSpan? Timeout { get; init; }
 
+    /// <summary>
+    /// Asks for a standard input that is no pipe but a listening unix socket, to which one connection can be made from outside
+    /// (<see cref="SandboxProcess.Socket"/>): the process accepts it, and the two talk with nothing in between. Only an embedded host on this
+    /// machine does so, and only where it can; elsewhere the process gets its pipe.
+    /// </summary>
+    public bool Listen { get; init; }
+
     /// <summary>Gives it a terminal of this size in place of pipes.</summary>
     public TerminalSize? Terminal { get; init; }
 }

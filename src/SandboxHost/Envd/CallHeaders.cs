@@ -10,6 +10,12 @@ internal static class CallHeaders
 {
     internal static readonly TimeSpan DefaultKeepAlive = TimeSpan.FromSeconds(90);
 
+    /// <summary>
+    /// Ours, and over the host's own unix socket only: asks that the process's standard input be a socket that listens (any value), and
+    /// tells where it does.
+    /// </summary>
+    internal const string Socket = "Interpreter-Kernel-Socket";
+
     private const int MaxDigits = 10;
 
     /// <summary><c>Connect-Timeout-Ms</c>: null when absent; zero is a deadline that has passed.</summary>

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using Google.Protobuf;
 using InterpreterKernel.Protocol.Connect;
 using InterpreterKernel.Protocol.Envd;
+using InterpreterKernel.SandboxHost.Http;
 using InterpreterKernel.SandboxHost.Sandboxes;
 using Microsoft.AspNetCore.Http;
 
@@ -57,7 +58,8 @@ internal sealed class ProcessRoutes(TimeProvider time)
         var timeout = CallHeaders.Timeout(context.Request.Headers);
         var request = await body.ReadEnvelopeAsync(StartRequest.Parser, context.RequestAborted)
             ?? throw new ConnectException(ConnectCode.InvalidArgument, "the request has no message");
-        var (process, subscription) = await StartRequests.StartAsync(sandbox, request, CallHeaders.User(context.Request.Headers));
+        var listen = context.CameOverOwnSocket() && context.Request.Headers.ContainsKey(CallHeaders.Socket);
+        var (process, subscription) = await StartRequests.StartAsync(sandbox, request, CallHeaders.User(context.Request.Headers), listen);
         using (subscription)
         {
             if (timeout == TimeSpan.Zero)
@@ -93,6 +95,11 @@ internal sealed class ProcessRoutes(TimeProvider time)
         var silence = CallHeaders.KeepAlive(context.Request.Headers);
         using var deadline = timeout is { } limit ? new CancellationTokenSource(limit, time) : new CancellationTokenSource();
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, deadline.Token);
+        if (process.SocketPath is { } path && context.CameOverOwnSocket())
+        {
+            context.Response.Headers[CallHeaders.Socket] = path;
+        }
+
         try
         {
             await stream.BeginAsync(stop.Token);

@@ -13,7 +13,7 @@ internal static class StartRequests
     private const int MaxString = (128 * 1024) - 1;
     private const int MaxTotal = (2 * 1024 * 1024) - 4096;
 
-    internal static async Task<(LocalProcess Process, Subscription Subscription)> StartAsync(LocalSandbox sandbox, StartRequest request, string? user)
+    internal static async Task<(LocalProcess Process, Subscription Subscription)> StartAsync(LocalSandbox sandbox, StartRequest request, string? user, bool listen)
     {
         var config = request.Process ?? new ProcessConfig();
         Check(config, user);
@@ -26,7 +26,8 @@ internal static class StartRequests
                 config.HasCwd && config.Cwd.Length > 0 ? config.Cwd : null,
                 !request.HasStdin || request.Stdin,
                 request.HasTag ? request.Tag : null,
-                request.Pty is null ? null : Size(request.Pty));
+                request.Pty is null ? null : Size(request.Pty),
+                listen);
         }
         catch (AgentRefusedException e)
         {

@@ -4,12 +4,16 @@ using InterpreterKernel.SandboxHost.Native;
 namespace InterpreterKernel.SandboxHost.Isolation;
 
 /// <summary>A running container with its agent. Disposal kills it and returns when nothing of it is left.</summary>
-internal sealed class Container(string id, int pid, PolledDescriptor process, AgentLink agent, IdRange ids, SandboxFactory factory) : IAsyncDisposable
+internal sealed class Container(
+    string id, string directory, int pid, PolledDescriptor process, AgentLink agent, IdRange ids, SandboxFactory factory) : IAsyncDisposable
 {
     // A pause that failed half way may have frozen some of it.
     private bool _frozen;
 
     internal AgentLink Agent => agent;
+
+    /// <summary>The host's own files about it, for nobody else to see; they go with it.</summary>
+    internal string Directory => directory;
 
     /// <summary>Process 1, as numbered outside.</summary>
     internal int Pid => pid;

@@ -74,7 +74,7 @@ internal sealed class SandboxFactory(SandboxHostOptions options, HostLayout layo
             }
 
             logger.ContainerStarted(id, pid, (int)started.TotalMilliseconds, (int)clock.ElapsedMilliseconds);
-            return new Container(id, pid, process, agent, ids, this);
+            return new Container(id, bundle, pid, process, agent, ids, this);
         }
         catch (Exception e)
         {

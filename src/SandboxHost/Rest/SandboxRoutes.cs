@@ -3,7 +3,6 @@ using System.Text;
 using System.Text.Json;
 using InterpreterKernel.SandboxHost.Http;
 using InterpreterKernel.SandboxHost.Sandboxes;
-using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 
@@ -84,7 +83,7 @@ internal sealed class SandboxRoutes(SandboxHostOptions options, SandboxRegistry 
         }
 
         var metadata = body.Metadata ?? [];
-        var overSocket = context.Features.Get<IConnectionSocketFeature>()?.Socket.AddressFamily == System.Net.Sockets.AddressFamily.Unix;
+        var overSocket = context.CameOverOwnSocket();
         var resources = ResourceTag.Read(overSocket ? metadata.GetValueOrDefault(ResourceTag.Key) : null, options.Resources);
         if (resources is null)
         {

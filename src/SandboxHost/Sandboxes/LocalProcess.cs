@@ -4,10 +4,11 @@ using System.Diagnostics.CodeAnalysis;
 using InterpreterKernel.SandboxHost.Agent;
 using InterpreterKernel.SandboxHost.Isolation;
 using InterpreterKernel.SandboxHost.Native;
+using Microsoft.Win32.SafeHandles;
 
 namespace InterpreterKernel.SandboxHost.Sandboxes;
 
-/// <summary>What to start.</summary>
+/// <summary>What to start. <c>Listen</c>: with a socket that listens in place of the pipe for standard input.</summary>
 internal sealed record ProcessRequest(
     string Command,
     IReadOnlyList<string> Arguments,
@@ -16,6 +17,7 @@ internal sealed record ProcessRequest(
     IReadOnlyList<string> Environment,
     string Cwd,
     bool Stdin,
+    bool Listen,
     string? Tag,
     TerminalSize? Terminal);
 
@@ -40,6 +42,7 @@ internal sealed class LocalProcess
     private readonly Lock _gate = new();
     private ImmutableArray<Subscription> _subscriptions = [];
     private PolledDescriptor? _stdin;
+    private StandardInputSocket? _socket;
     private volatile bool _signalled;
     private bool _finished;
 
@@ -55,6 +58,9 @@ internal sealed class LocalProcess
     internal ProcessRequest Request { get; }
 
     internal uint Pid => _child.Pid;
+
+    /// <summary>Where its standard input listens; null where that is a pipe, or nothing.</summary>
+    internal string? SocketPath => _socket?.Path;
 
     /// <summary>How it ended; null while it runs, and when its sandbox was killed under it.</summary>
     internal ProcessEnd? End { get; private set; }
@@ -73,21 +79,33 @@ internal sealed class LocalProcess
 
     private static async Task<LocalProcess> StartOnPipesAsync(Container container, Poller poller, ProcessRequest request)
     {
-        using var stdin = request.Stdin ? container.CreatePipe() : null;
+        var socket = request.Listen ? StandardInputSocket.TryListen(container.Directory) : null;
+        using var stdin = request.Stdin && socket is null ? container.CreatePipe() : null;
         using var stdout = container.CreatePipe();
         using var stderr = container.CreatePipe();
-        var child = await container.Agent.StartAsync(
-            request.Cwd,
-            [request.Command, .. request.Arguments],
-            request.Environment,
-            stdin is null ? [stdout.Write, stderr.Write] : [stdin.Read, stdout.Write, stderr.Write]);
+        SafeFileHandle[] inputs = socket is not null ? [socket.Handle] : stdin is not null ? [stdin.Read] : [];
+        AgentChild child;
+        try
+        {
+            child = await container.Agent.StartAsync(
+                request.Cwd, [request.Command, .. request.Arguments], request.Environment, [.. inputs, stdout.Write, stderr.Write]);
+        }
+        catch
+        {
+            socket?.Dispose();
+            throw;
+        }
+
         return new LocalProcess(
             request,
             container.Agent,
             child,
             stdin is null ? null : new PolledDescriptor(poller, stdin.TakeWrite(), forWriting: true),
             (new PolledDescriptor(poller, stdout.TakeRead(), forWriting: false), OutputKind.Stdout),
-            (new PolledDescriptor(poller, stderr.TakeRead(), forWriting: false), OutputKind.Stderr));
+            (new PolledDescriptor(poller, stderr.TakeRead(), forWriting: false), OutputKind.Stderr))
+        {
+            _socket = socket,
+        };
     }
 
     private static async Task<LocalProcess> StartAtTerminalAsync(Container container, Poller poller, ProcessRequest request, TerminalSize size)
@@ -211,6 +229,7 @@ internal sealed class LocalProcess
         }
 
         _stdin?.Dispose();
+        _socket?.Dispose();
         foreach (var subscription in subscriptions)
         {
             // Complete lets a reader take what is queued first, then it looks at End.

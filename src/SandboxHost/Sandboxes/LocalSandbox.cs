@@ -89,10 +89,10 @@ internal sealed class LocalSandbox
 
     /// <summary>Starts a program as envd does: its environment is made from nothing but what is listed here.</summary>
     internal async Task<(LocalProcess Process, Subscription Subscription)> StartAsync(
-        string command, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment, string? cwd, bool stdin, string? tag, TerminalSize? terminal = null)
+        string command, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment, string? cwd, bool stdin, string? tag, TerminalSize? terminal = null, bool listen = false)
     {
         var request = new ProcessRequest(
-            command, arguments, environment, cwd, Environment(environment), Resolve(cwd ?? ""), stdin, tag, terminal);
+            command, arguments, environment, cwd, Environment(environment), Resolve(cwd ?? ""), stdin, listen, tag, terminal);
         var (process, subscription) = await LocalProcess.StartAsync(_container, _poller, request);
         _processes[process.Pid] = process;
         Journal.Info("process started", ("pid", $"{process.Pid}"), ("cmd", command));

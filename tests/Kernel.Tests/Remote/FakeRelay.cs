@@ -35,7 +35,6 @@ internal sealed class FakeAttachment : IRelayAttachment
 {
     private readonly Pipe _toRelay = new(new PipeOptions(pauseWriterThreshold: 0));
     private readonly Pipe _toBridge = new(new PipeOptions(pauseWriterThreshold: 0));
-    private byte[] _last = [];
     private readonly TaskCompletionSource _stuck = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _stalled;
@@ -50,7 +49,7 @@ internal sealed class FakeAttachment : IRelayAttachment
     /// <summary>Done when the bridge writes, and gets nowhere.</summary>
     public Task Stuck => _stuck.Task;
 
-    public async ValueTask<ReadOnlyMemory<byte>> ReadAsync(CancellationToken cancellationToken)
+    public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)
     {
         if (Unread == 0)
         {
@@ -61,16 +60,17 @@ internal sealed class FakeAttachment : IRelayAttachment
         {
             if (_toBridge.Reader.TryRead(out var result) && !result.Buffer.IsEmpty)
             {
-                var take = result.Buffer.Slice(0, Math.Min(result.Buffer.Length, 32 * 1024));
-                _last = take.ToArray();
+                var take = result.Buffer.Slice(0, Math.Min(result.Buffer.Length, Math.Min(buffer.Length, 32 * 1024)));
+                var count = (int)take.Length;
+                take.CopyTo(buffer.Span);
                 _toBridge.Reader.AdvanceTo(take.End);
-                Interlocked.Add(ref _unread, -_last.Length);
-                return _last;
+                Interlocked.Add(ref _unread, -count);
+                return count;
             }
 
             if (_disposed)
             {
-                return ReadOnlyMemory<byte>.Empty;
+                return 0;
             }
 
             result = await _toBridge.Reader.ReadAsync(cancellationToken);

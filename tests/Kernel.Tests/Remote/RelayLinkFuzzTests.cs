@@ -141,12 +141,13 @@ public sealed class RelayLinkFuzzTests
             private readonly TaskCompletionSource<byte[]> _stream = new(TaskCreationOptions.RunContinuationsAsynchronously);
             private int _at;
 
-            public async ValueTask<ReadOnlyMemory<byte>> ReadAsync(CancellationToken cancellationToken)
+            public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)
             {
                 var stream = await _stream.Task.WaitAsync(cancellationToken);
                 var length = Math.Min(relay.Length(), stream.Length - _at);
                 _at += length;
-                return stream.AsMemory(_at - length, length);
+                stream.AsMemory(_at - length, length).CopyTo(buffer);
+                return length;
             }
 
             public ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)

@@ -119,24 +119,23 @@ internal sealed class RelayProcess : IAsyncDisposable
 
     private sealed class ProcessAttachment(Process process, long mayRead, long mayWrite) : IRelayAttachment
     {
-        private readonly byte[] _buffer = new byte[32 * 1024];
         private readonly CancellationTokenSource _closed = new();
         private long _read;
         private long _written;
         private int _disposed;
 
-        public async ValueTask<ReadOnlyMemory<byte>> ReadAsync(CancellationToken cancellationToken)
+        public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)
         {
             using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _closed.Token);
-            var room = (int)Math.Min(_buffer.Length, mayRead - _read);
+            var room = (int)Math.Min(Math.Min(buffer.Length, 32 * 1024), mayRead - _read);
             if (room == 0)
             {
                 throw new IOException("cut while reading");
             }
 
-            var count = await process.StandardOutput.BaseStream.ReadAsync(_buffer.AsMemory(0, room), either.Token);
+            var count = await process.StandardOutput.BaseStream.ReadAsync(buffer[..room], either.Token);
             _read += count;
-            return _buffer.AsMemory(0, count);
+            return count;
         }
 
         public async ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
