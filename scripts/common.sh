@@ -66,6 +66,18 @@ find_dotnet() {
     return 1
 }
 
+# Whether a program can be linked, as native code has to be: a compiler, its linker and the C library's startup files.
+c_linker() {
+    local compiler
+    for compiler in clang gcc; do
+        if command -v "$compiler" >/dev/null; then
+            "$compiler" -x c -o /dev/null - <<<'int main(void) { return 0; }' 2>/dev/null
+            return
+        fi
+    done
+    return 1
+}
+
 export HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_SKIP_FIRST_TIME_EXPERIENCE=1
 # A machine with the SDK and nothing else has no libicu; without this the SDK itself refuses to start there.

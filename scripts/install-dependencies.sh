@@ -10,11 +10,12 @@
 missing=()   # Debian packages
 reasons=()   # one line for each, for people
 
-need() { # need PACKAGE WHAT PROBE...: notes the package when the probe fails
-    local package=$1 what=$2; shift 2
+need() { # need PACKAGES WHAT PROBE...: notes the packages when the probe fails
+    local packages=$1 what=$2; shift 2
     if ! "$@" >/dev/null 2>&1; then
-        missing+=("$package")
-        reasons+=("$what (Debian: $package)")
+        read -ra packages <<<"$packages"
+        missing+=("${packages[@]}")
+        reasons+=("$what (Debian: ${packages[*]})")
     fi
 }
 library() { grep -qF "$1 " <<<"$(ldconfig -p)"; }   # no pipe: grep -q would end ldconfig early, and pipefail call that a failure
@@ -27,6 +28,7 @@ probe() {
     need libstdc++6 "libstdc++.so.6, without which .NET does not start" library libstdc++.so.6
     need libssl3 "OpenSSL 3: packages come over https" library libssl.so.3
     need ca-certificates "certificates: packages come over https" test -s /etc/ssl/certs/ca-certificates.crt
+    need "gcc libc6-dev" "a C linker: the kernel is compiled to native code" c_linker
     need libzmq5 "libzmq.so.5, the ZeroMQ library" library libzmq.so.5
     need runc "runc, which isolates the sandbox" command_ runc
     need python3-ipykernel "Python with ipykernel: the kernel that runs in the sandbox" debian_python ipykernel zmq

@@ -3,7 +3,7 @@
 #
 #   scripts/package.sh [PLATFORM...]     linux-x64 linux-arm64 osx-arm64 win-x64; all of them without any
 #
-#   interpreter-kernel-VERSION-PLATFORM.tar.gz   with the .NET runtime in it: unpack and run (a .zip for win-x64)
+#   interpreter-kernel-VERSION-PLATFORM.tar.gz   needs no .NET: unpack and run (a .zip for win-x64). Native code for this machine's own platform
 #   interpreter-kernel.VERSION.nupkg             dotnet tool install --global --add-source out/packages interpreter-kernel
 #   InterpreterKernel.Sandbox.VERSION.nupkg      the client library, with InterpreterKernel.Protocol, which it needs
 #   RELEASE_NOTES.md                             of this version, from CHANGELOG.md
@@ -37,12 +37,15 @@ for project in src/Kernel src/Sandbox src/Protocol; do
 done
 
 archive() { # archive PLATFORM
-    local platform=$1 name=interpreter-kernel-$version-$1 ahead=true log=$work/log
-    # Compiled ahead of its start where the compiler for that platform can be had.
-    for ahead in true false; do
+    local platform=$1 name=interpreter-kernel-$version-$1 log=$work/log
+    # Native code for this machine's own platform, which alone has a linker here; for others compiled ahead of its start where the compiler
+    # for that platform can be had.
+    local form forms=(PublishReadyToRun=true PublishReadyToRun=false)
+    if [ "$platform" = "$own" ] && c_linker; then forms=(PublishAot=true); fi
+    for form in "${forms[@]}"; do
         rm -rf "${work:?}/$name"
         if "$dotnet" publish "$root/src/Kernel" --configuration Release --runtime "$platform" --self-contained true \
-            -p:PublishReadyToRun=$ahead --output "$work/$name" --verbosity quiet --nologo </dev/null >"$log" 2>&1; then
+            "-p:$form" --output "$work/$name" --verbosity quiet --nologo </dev/null >"$log" 2>&1; then
             break
         fi
         # Not there: NU1101, NU1102, NU1103 (packages), NETSDK1094 and the like (compiler).
@@ -50,13 +53,13 @@ archive() { # archive PLATFORM
             tail -n 20 "$log" >&2
             die "the archive for $platform could not be built (its last lines are above)"
         fi
-        if [ $ahead = false ]; then
+        if [ "$form" = "${forms[-1]}" ]; then
             unavailable+=("$platform: $(grep -oE '(NU110[123]|NETSDK1[0-9]+): [^[]*' "$log" | head -n 1)")
             return
         fi
     done
     cp "$root/README.md" "$root/LICENSE" "$root/CHANGELOG.md" "$work/$name/"
-    rm -f "$work/$name"/*.pdb "$work/$name"/*.xml
+    rm -f "$work/$name"/*.pdb "$work/$name"/*.xml "$work/$name"/*.dbg
     if [ "$platform" = win-x64 ]; then
         (cd "$work" && /usr/bin/python3 -m zipfile -c "$packages/$name.zip" "$name")
         built+=("$name.zip")
@@ -64,7 +67,7 @@ archive() { # archive PLATFORM
         tar -C "$work" --owner=0 --group=0 --sort=name -czf "$packages/$name.tar.gz" "$name"
         built+=("$name.tar.gz")
     fi
-    [ $ahead = true ] || say "note: $platform was built without ReadyToRun, which starts slower: its compiler could not be had"
+    [ "$form" != PublishReadyToRun=false ] || say "note: $platform was built without ReadyToRun, which starts slower: its compiler could not be had"
 }
 
 try_out() { # try_out ARCHIVE: as somebody who has nothing else of ours
@@ -98,11 +101,11 @@ PYTHON
     say "tried out: $1 (doctor, a cell)"
 }
 
+case $(uname -s)-$(uname -m) in Linux-x86_64) own=linux-x64 ;; Linux-aarch64) own=linux-arm64 ;; *) own=none ;; esac
 for platform in "${platforms[@]}"; do
     say "== $platform"
     archive "$platform"
 done
-case $(uname -s)-$(uname -m) in Linux-x86_64) own=linux-x64 ;; Linux-aarch64) own=linux-arm64 ;; *) own=none ;; esac
 if [ -f "$packages/interpreter-kernel-$version-$own.tar.gz" ]; then try_out "interpreter-kernel-$version-$own.tar.gz"; fi
 
 (cd "$packages" && sha256sum ./*.nupkg ./*.tar.gz ./*.zip 2>/dev/null >SHA256SUMS || true)

@@ -1,6 +1,7 @@
 """Requests other than cells, two clients, comms with buffers, and frames that arrive as they were sent."""
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -209,3 +210,18 @@ def test_what_an_embedded_sandbox_says_passes_through_no_other_process(kernel, s
     before = read()
     assert len(kernel.execute("print('x' * 20_000_000)").stdout) == 20_000_001
     assert read() - before < 2_000_000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a directory from one process")
+def test_a_kernel_that_does_not_see_the_hosts_sockets_is_served_through_the_broker(kernel, site, start):
+    apart = site.install("sandbox-apart")
+    spec = json.loads((apart / "kernel.json").read_text())
+    hide = "mount -t tmpfs none /run/interpreter-kernel-host && exec \"$@\""
+    spec["argv"] = ["unshare", "--mount", "sh", "-c", hide, "sh", *spec["argv"]]
+    (apart / "kernel.json").write_text(json.dumps(spec))
+    kernel.execute("1")                     # the broker and its host run, and see what we see
+
+    other = start(name="sandbox-apart")
+
+    assert other.execute("print(6 * 7)").stdout == "42\n"
+    assert "goes through the broker" in other.printed

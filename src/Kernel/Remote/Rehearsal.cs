@@ -6,8 +6,9 @@ using InterpreterKernel.Protocol.Envd;
 namespace InterpreterKernel.Kernel.Remote;
 
 /// <summary>
-/// The first HTTP request of a process, and its first message to a sandbox, load and compile what they need. That takes as long as starting
-/// the kernel in a warm spare does, so it is done on a second thread while the sockets are bound and the client connects. Nothing is claimed.
+/// The first HTTP request of a process, and its first message to a sandbox, load what they need, and compile it where the program is not
+/// native code. That takes as long as starting the kernel in a warm spare does, so it is done on a second thread while the sockets are bound
+/// and the client connects. Nothing is claimed.
 /// </summary>
 internal static class Rehearsal
 {

@@ -58,15 +58,12 @@ internal sealed record RelayFile(byte[] Content, string Hash)
     /// Connects to the daemon, and starts it where there is none. Without site-packages, which it does not need, and with only the head of the
     /// file compiled, which has all of it, it is up in a third of the time.
     /// </summary>
-    public ProcessStart Attach => new("python3", ["-S", "-c", Head, Path, .. s_attach]) { Listen = true };
+    public ProcessStart Attach => new("python3", ["-S", "-c", Head, Path, .. s_attach]);
 
     /// <summary>The same where the file is not there yet: it reads <see cref="Content"/> from its input first.</summary>
     public ProcessStart AttachFirst => new(
         "python3",
-        ["-S", "-c", Bring + Head, Path, Invariant(Content.Length), Invariant(RelayChecksum.Of(Content)), .. s_attach])
-    {
-        Listen = true,
-    };
+        ["-S", "-c", Bring + Head, Path, Invariant(Content.Length), Invariant(RelayChecksum.Of(Content)), .. s_attach]);
 
     /// <summary>Starts the daemon with a kernel; ends when that answers.</summary>
     public ProcessStart Serve(string kernel) => new("python3", ["-S", Path, "serve", "--dir", Folder + "/relay", "--kernel", kernel]);

@@ -22,13 +22,10 @@ internal sealed class RemoteKernel : IRemoteKernel
     private readonly Claim _claim;
     private readonly IAsyncEnumerator<ClaimEvent> _events;
     private readonly Sandbox.Sandbox _sandbox;
-    private readonly RelayFile _relay;
-    private readonly bool _relayIsThere;
     private readonly RelayLink _link;
     private readonly TimeProvider _time;
     private readonly KernelLog _log;
     private readonly CancellationTokenSource _lost = new();
-    private uint? _waiting;
     private EndOfRemote? _end;
     private bool _givenUp;
     private Task _orphan = Task.CompletedTask;
@@ -56,13 +53,11 @@ internal sealed class RemoteKernel : IRemoteKernel
         _claim = claim;
         _events = events;
         _sandbox = sandbox;
-        _relay = relay;
-        _relayIsThere = waiting is not null;
-        _waiting = waiting;
         _time = time;
         _log = log;
+        var attachments = new RelayAttachments(sandbox, relay, waiting, log);
         _link = new RelayLink(
-            AttachAsync,
+            cancellationToken => attachments.NextAsync(_link!.LastHello is not null, cancellationToken),
             new RelayLinkOptions
             {
                 IsFinal = e => e is SandboxLostException or SandboxException { Reason: SandboxFault.Authentication or SandboxFault.CommandFailed },
@@ -87,19 +82,6 @@ internal sealed class RemoteKernel : IRemoteKernel
 
     /// <inheritdoc/>
     public ReadOnlyMemory<byte> KernelInfo { get; private set; }
-
-    private Task<IRelayAttachment> AttachAsync(CancellationToken cancellationToken)
-    {
-        if (_waiting is { } pid)
-        {
-            _waiting = null;
-            return SandboxAttachment.ConnectAsync(_sandbox, pid, _log.Debug, cancellationToken);
-        }
-
-        return _relayIsThere || _link.LastHello is not null
-            ? SandboxAttachment.StartAsync(_sandbox, _relay.Attach, default, _log.Debug, cancellationToken)
-            : SandboxAttachment.StartAsync(_sandbox, _relay.AttachFirst, _relay.Content, _log.Debug, cancellationToken);
-    }
 
     /// <summary>Starts the kernel; returns when it answers.</summary>
     /// <param name="kernel">The kernelspec in the sandbox.</param>

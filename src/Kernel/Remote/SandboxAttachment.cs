@@ -23,49 +23,9 @@ internal sealed class SandboxAttachment : IRelayAttachment
         _words = words;
     }
 
-    /// <summary>Starts an attach process.</summary>
-    /// <param name="sandbox">Where.</param>
-    /// <param name="attach">Its command.</param>
-    /// <param name="program">What it reads before the link begins: the relay, where it is not there yet.</param>
-    /// <param name="log">Takes what it writes to its stderr.</param>
-    /// <param name="cancellationToken">Gives it up.</param>
-    public static async Task<IRelayAttachment> StartAsync(
-        Sandbox.Sandbox sandbox, ProcessStart attach, ReadOnlyMemory<byte> program, Action<string> log, CancellationToken cancellationToken)
-    {
-        var process = await sandbox.Commands.StartAsync(attach, cancellationToken).ConfigureAwait(false);
-        return await OpenAsync(process, program, log, cancellationToken).ConfigureAwait(false);
-    }
-
-    /// <summary>Takes an attach process that was started ahead.</summary>
-    public static async Task<IRelayAttachment> ConnectAsync(Sandbox.Sandbox sandbox, uint pid, Action<string> log, CancellationToken cancellationToken)
-    {
-        var process = await sandbox.Commands.ConnectAsync(pid, cancellationToken).ConfigureAwait(false);
-        return await OpenAsync(process, default, log, cancellationToken).ConfigureAwait(false);
-    }
-
-    private static async Task<IRelayAttachment> OpenAsync(
-        SandboxProcess process, ReadOnlyMemory<byte> program, Action<string> log, CancellationToken cancellationToken)
-    {
-        var words = new AttachWords(log);
-        IRelayAttachment? attachment = null;
-        try
-        {
-            attachment = process.Socket is { } path
-                ? await DirectAttachment.OpenAsync(process, path, words, cancellationToken).ConfigureAwait(false)
-                : new SandboxAttachment(process, await process.OpenInputAsync(cancellationToken).ConfigureAwait(false), words);
-            if (!program.IsEmpty)
-            {
-                await attachment.WriteAsync(program, cancellationToken).ConfigureAwait(false);
-            }
-
-            return attachment;
-        }
-        catch
-        {
-            await (attachment ?? (IAsyncDisposable)process).DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
-    }
+    /// <summary>Opens its input.</summary>
+    public static async Task<IRelayAttachment> OpenAsync(SandboxProcess process, AttachWords words, CancellationToken cancellationToken) =>
+        new SandboxAttachment(process, await process.OpenInputAsync(cancellationToken).ConfigureAwait(false), words);
 
     /// <inheritdoc/>
     public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)

@@ -30,7 +30,7 @@ internal static class SpareKernels
         }
 
         // Starting it takes longer than all that is left to do then; it waits for the holder's first word, connected to nobody.
-        var attachment = await sandbox.Commands.StartAsync(relay.Attach, cancellationToken).ConfigureAwait(false);
+        var attachment = await sandbox.Commands.StartAsync(relay.Attach with { Listen = true }, cancellationToken).ConfigureAwait(false);
         await attachment.DisposeAsync().ConfigureAwait(false);
         return attachment.Pid;
     }
