@@ -210,7 +210,7 @@ def test_the_first_interrupt_comes_within_a_tenth_of_a_second_of_the_limit(kerne
     kernel.execute(SPIN)
     slowest = []
     # Ten in a row, found by trying until they show: a busy machine makes one of them late now and then, a wait in the path all.
-    # `bench/run.sh --rows timeout` gives the 99th of a hundred, on a machine with nothing else to do.
+    # `bench/run.sh --rows timeout` gives the 99th percentile of 200, on a machine with nothing else to do.
     while not slowest or (slowest[-1] >= 100 and len(slowest) < 10):
         kernel.execute("late = []")
         for _ in range(10):

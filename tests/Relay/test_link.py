@@ -13,7 +13,7 @@ from test_kernel import wait_until
 
 
 @pytest.mark.parametrize("direct", [False, True], ids=["pipes", "socket"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_line_comes_once_and_in_order_though_both_directions_are_cut_anywhere(bridge, seed, direct):
     bridge.direct = direct
     bridge.start("fake")

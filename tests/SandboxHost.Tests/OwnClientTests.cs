@@ -70,6 +70,11 @@ public sealed class OwnClientTests(SharedHost shared)
         Encoding.UTF8.GetString(buffer, 0, await connection.ReceiveAsync(buffer)).ShouldBe("WORD");
         (await process.WaitAsync()).ExitCode.ShouldBe(0);
         File.Exists(path).ShouldBeFalse();
+        await using (var ended = await sandbox.Commands.ConnectAsync(process.Pid))
+        {
+            ended.Socket.ShouldBeNull();
+        }
+
         (await Should.ThrowAsync<SandboxException>(() => sandbox.Commands.SendInputAsync(process.Pid, "x"u8.ToArray()))).Message.ShouldContain("stdin");
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Security.Cryptography;
+using System.Text;
 using InterpreterKernel.Protocol.Relay;
 using InterpreterKernel.Sandbox;
 
@@ -16,21 +17,11 @@ internal sealed record RelayFile(byte[] Content, string Hash)
 
     /// <summary>
     /// Takes the file off the standard input first, of which the rest is the link: one request less than an upload, and what was
-    /// damaged on the way never runs. A standard input that listens is treated as in the file itself (take_connection).
+    /// damaged on the way never runs. Before it stands the file's own function that this calls.
     /// </summary>
     private const string Bring = """
-        import os, sys, zlib, _socket
-        try:
-            listener = _socket.socket(fileno=0)
-        except OSError:
-            listener = None
-        if listener is not None:
-            if listener.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
-                taken, _ = listener._accept()
-                os.dup2(taken, 0)
-                os.dup2(taken, 1)
-                os.close(taken)
-            listener.detach()
+        import os, sys, zlib
+        take_connection()
         path, size, checksum, content = sys.argv[1], int(sys.argv.pop(2)), int(sys.argv.pop(2)), b""
         while len(content) < size:
             piece = os.read(0, size - len(content))
@@ -63,7 +54,18 @@ internal sealed record RelayFile(byte[] Content, string Hash)
     /// <summary>The same where the file is not there yet: it reads <see cref="Content"/> from its input first.</summary>
     public ProcessStart AttachFirst => new(
         "python3",
-        ["-S", "-c", Bring + Head, Path, Invariant(Content.Length), Invariant(RelayChecksum.Of(Content)), .. s_attach]);
+        ["-S", "-c", TakeConnection + Bring + Head, Path, Invariant(Content.Length), Invariant(RelayChecksum.Of(Content)), .. s_attach]);
+
+    /// <summary>The source of the file's function of that name.</summary>
+    private string TakeConnection
+    {
+        get
+        {
+            var text = Encoding.UTF8.GetString(Content);
+            var start = text.IndexOf("def take_connection():\n", StringComparison.Ordinal);
+            return text[start..(text.IndexOf("\n\n\n", start, StringComparison.Ordinal) + 1)];
+        }
+    }
 
     /// <summary>Starts the daemon with a kernel; ends when that answers.</summary>
     public ProcessStart Serve(string kernel) => new("python3", ["-S", Path, "serve", "--dir", Folder + "/relay", "--kernel", kernel]);

@@ -230,6 +230,7 @@ internal sealed class LocalProcess
 
         _stdin?.Dispose();
         _socket?.Dispose();
+        _socket = null;     // who connects now is told how it ended, and not where it listened
         foreach (var subscription in subscriptions)
         {
             // Complete lets a reader take what is queued first, then it looks at End.
