@@ -341,6 +341,38 @@ def test_pkg_resources_is_there_for_whoever_wants_it(bridge):
     assert bridge.run("import pkg_resources; print(pkg_resources.get_distribution('ipykernel').project_name)")[1] == "ipykernel\n"
 
 
+FLUSHES = """
+import sys
+thread, scheduled = sys.stdout.pub_thread, []
+schedule = thread.schedule
+thread.schedule = lambda task: (scheduled.append(task), schedule(task))
+for stream in (sys.stdout, sys.stderr) * 100: stream.flush()
+without = len(scheduled)
+sys.stdout.write("text"); sys.stdout.flush()
+after = len(scheduled)
+del thread.schedule
+print((without, after > 0))
+"""
+
+
+def test_a_flush_waits_only_where_something_was_written(bridge):
+    bridge.start()
+    assert bridge.run(FLUSHES)[1] == "text(0, True)\n"
+
+
+def test_text_and_displays_keep_the_order_in_which_a_cell_made_them(bridge):
+    bridge.start()
+    request = bridge.execute("import sys\nfor i in range(200):\n    print(i, end=' ')\n    display(i)\n    print(i, end=' ', file=sys.stderr, flush=True)")
+    bridge.reply(request)
+    seen = []
+    for message in bridge.messages(request, relay.IOPUB):
+        if message.kind == "stream":
+            seen += [(message.content["name"], word) for word in message.content["text"].split()]
+        elif message.kind == "display_data":
+            seen.append(("display", message.content["data"]["text/plain"]))
+    assert seen == [(kind, str(i)) for i in range(200) for kind in ("stdout", "display", "stderr")]
+
+
 def test_a_daemon_that_was_killed_takes_its_kernel_along_at_the_next_start_at_the_latest(directory):
     first = Bridge(directory).attach()
     orphan = first.start("fake-orphan")["pid"]

@@ -585,7 +585,7 @@ def is_ipykernel(argv):
 
 # `python3 launch.py MODULE ...` is `python3 -m MODULE ...` for ipykernel, in four fifths of the time.
 LAUNCH = """\
-import gc, importlib, os, pkgutil, runpy, sys, types
+import functools, gc, importlib, os, pkgutil, runpy, sys, types
 
 
 class PkgResources(types.ModuleType):
@@ -614,10 +614,26 @@ def import_ipykernel():
         gc.enable()
 
 
+def flush_what_was_written():
+    # A cell flushes stdout and stderr six times in all, a display() twice, and each time waits for ipykernel's thread for iopub. Where
+    # nothing was written since the last flush there is nothing to wait for: write sets this mark after it wrote, and the thread
+    # takes it away before it reads. Messages keep their order, as all go through that thread.
+    iostream = importlib.import_module("ipykernel.iostream")
+    flush_all = iostream.OutStream.flush
+
+    @functools.wraps(flush_all)
+    def flush(self):
+        if getattr(self, "_flush_pending", True) or getattr(self, "echo", True) is not None:
+            flush_all(self)
+
+    iostream.OutStream.flush = flush
+
+
 if not getattr(sys.flags, "safe_path", False):
     sys.path[0] = os.getcwd()
 del sys.argv[0]
 import_ipykernel()
+flush_what_was_written()
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
