@@ -42,7 +42,7 @@ class Bridge:
         self.hello = None
         self.received = {"bulk": 0, "urgent": 0}
         self.sent = {"bulk": [], "urgent": []}          # (number, frame)
-        self.inbox, self.pieces = bytearray(), []
+        self.inbox, self.pieces = relay.Inbox(), []
         self.items = []                                 # ("event", dict) | (channel, frames, Message), in the order they came
         self.duplicates = 0
         self.acknowledging = True
@@ -53,7 +53,7 @@ class Bridge:
     # -- the attachment
 
     def attach(self, hello=True, timeout=PATIENCE):
-        self.inbox = bytearray()
+        self.inbox = relay.Inbox()
         command = [PYTHON, "-S", "-c", HEAD, RELAY, "attach", "--serve", "--dir", self.directory, *self.options]
         if self.direct:
             self.attach_process = self.start_listening(command)
@@ -63,7 +63,7 @@ class Bridge:
         if hello:
             self.hello = None
             self.write(relay.encode(relay.HELLO, 0, json.dumps(
-                {"version": 1, "role": "bridge", "link": self.link, "received": self.received}).encode()))
+                {"version": 1, "role": "bridge", "link": self.link, "received": self.received, "checksums": not self.direct}).encode()))
             self.read_until(lambda: self.hello, timeout)
             for lane in ("urgent", "bulk"):
                 for number, frame in self.sent[lane]:
@@ -100,12 +100,10 @@ class Bridge:
         out = self.attach_process.stdout.fileno()
         if not select.select([out], [], [], timeout)[0]:
             return False
-        data = os.read(out, limit)
-        if not data:
+        if not self.inbox.read(out, limit):
             raise Ended
-        self.inbox += data
-        for frame in relay.take_frames(self.inbox):
-            self.on_frame(*frame)
+        for kind, number, payload in self.inbox.take_frames():
+            self.on_frame(kind, number, bytes(payload))
         return True
 
     def read_until(self, condition, timeout=PATIENCE):
@@ -122,6 +120,7 @@ class Bridge:
         self.frames_read.append(kind)
         if kind == relay.HELLO:
             self.hello = json.loads(payload)
+            self.inbox.checked = self.hello["checksums"]
         elif kind == relay.ACK:
             bulk, urgent = struct.unpack(">QQ", payload)
             self.acknowledged_by_relay = {"bulk": bulk, "urgent": urgent}

@@ -264,6 +264,23 @@ def test_garbage_behind_a_good_greeting_ends_the_attachment_and_the_bridge_resum
         assert bridge.run("interrupts")[1] == "0"
 
 
+@pytest.mark.parametrize("direct", [False, True], ids=["pipes", "socket"])
+def test_checksums_are_looked_at_unless_nothing_lies_between(bridge, direct):
+    bridge.cut()
+    bridge.direct = direct
+    bridge.attach()
+    assert bridge.hello["checksums"] is not direct
+    ping = relay.encode(relay.PING, 0, b"x")
+    bridge.write(ping[:-1] + bytes([ping[-1] ^ 1]))
+    if direct:
+        bridge.read_until(lambda: bridge.pongs)
+    else:
+        with pytest.raises(Ended):
+            bridge.read_until(lambda: bridge.pongs)
+        assert bridge.attach_process.wait(PATIENCE) == 3
+        bridge.cut()
+
+
 def test_messages_and_commands_that_make_no_sense_are_dropped_one_by_one(bridge):
     bridge.start("fake")
     dice = random.Random(9)
@@ -279,10 +296,12 @@ def test_messages_and_commands_that_make_no_sense_are_dropped_one_by_one(bridge)
 
 def test_a_message_without_end_is_refused_at_its_bound(bridge, monkeypatch):
     assert relay.MAX_MESSAGE == 1 << 30
+    monkeypatch.setattr(relay, "MAX_MESSAGE", 100)
     state = relay.Relay.__new__(relay.Relay)
-    state.pieces, state.pieces_size, state.barrier = [], relay.MAX_MESSAGE - 10, 0
+    state.message, state.barrier = bytearray(90), 0
+    state.on_piece(False, 1, b"x" * 10)
     with pytest.raises(relay.LinkError):
-        state.on_piece(False, 1, b"x" * 11)
+        state.on_piece(False, 2, b"x")
 
 
 def test_the_directory_must_be_ours_alone(tmp_path, attach):
@@ -312,11 +331,13 @@ def test_what_leaves_at_once_is_not_spooled(tmp_path):
     lane.put(relay.BULK, b"z" * 5000)
     assert [lane.spool.is_in_memory(place) for _, _, place in lane.unsent] == [True, False]
     assert lane.waiting() == 5001 + 5000 + 2 * (relay.FRAME_OVERHEAD + 4)
-    assert lane.take() + lane.take() == relay.encode(relay.BULK, 1, b"x" * 5000 + b"y") + relay.encode(relay.BULK, 2, b"z" * 5000)
+    frames = [b"".join(lane.take(checked=True)[0]) for _ in range(2)]
+    assert frames == [relay.encode(relay.BULK, 1, b"x" * 5000 + b"y"), relay.encode(relay.BULK, 2, b"z" * 5000)]
     lane.resume(1)
     assert lane.waiting() == 5000 + relay.FRAME_OVERHEAD + 4
     lane.acknowledge(1)
-    assert lane.take() == relay.encode(relay.BULK, 2, b"z" * 5000)
+    frame, size = lane.take(checked=False)
+    assert b"".join(frame) == relay.encode(relay.BULK, 2, b"z" * 5000) and size == len(b"".join(frame))
 
 
 def test_nothing_of_an_ended_relay_runs(directory):

@@ -37,6 +37,8 @@ MAX_MESSAGE = 1 << 30
 ACK_FRAMES, ACK_BYTES, ACK_DELAY = 64, 256 * KIB, 0.05
 BATCH = 64 * KIB                            # bytes per write, unless one frame has more
 LARGE = 64 * KIB                            # a part of a message that is not copied where it need not be
+FEW = 64                                    # parts of a write; above that they are joined
+UNCHECKED = bytes(4)                        # in place of a checksum
 SOCKET_PATH = 107 + len(".json") - len("-5")     # of a connection file whose sockets' names still fit
 F_SETPIPE_SZ = 1031                         # fcntl knows its name from Python 3.10 on
 HOLD_REPLY = 3.0                            # seconds a shell reply waits for its idle
@@ -275,37 +277,55 @@ class LinkError(Exception):
     """What came over an attachment can't be ours. The attachment is closed; the daemon lives on."""
 
 
-def encode(kind, number, *parts):
-    """u32 length of what follows, u8 kind, u64 number, payload (its parts joined), u32 CRC-32 of all before it."""
+def frame_parts(kind, number, *parts, checked=True):
+    """u32 length of what follows, u8 kind, u64 number, payload (its parts joined), u32 CRC-32 of all before it, or anything where
+    nobody checks it: what to write, one after the other."""
     size = sum(map(len, parts))
     head = struct.pack(">IBQ", size + FRAME_OVERHEAD, kind, number)
-    if size < LARGE:
-        frame = b"".join((head, *parts))
-        return frame + struct.pack(">I", zlib.crc32(frame))
+    if not checked:
+        return head, *parts, UNCHECKED
     checksum = zlib.crc32(head)
     for part in parts:
         checksum = zlib.crc32(part, checksum)
-    return b"".join((head, *parts, struct.pack(">I", checksum)))
+    return head, *parts, struct.pack(">I", checksum)
 
 
-def take_frames(buffer):
-    """Takes the whole frames off the front of a bytearray: [(kind, number, payload)]."""
-    frames, at = [], 0
-    with memoryview(buffer) as view:
-        while len(view) - at >= 4:
-            length, = struct.unpack_from(">I", view, at)
+def encode(kind, number, *parts):
+    return b"".join(frame_parts(kind, number, *parts))
+
+
+class Inbox:
+    """What came over an attachment and was not understood yet, in memory that stays where it is."""
+
+    def __init__(self):
+        self.bytes = memoryview(bytearray(MAX_PAYLOAD + FRAME_OVERHEAD + 4 + LARGE))    # what is never filled takes no memory
+        self.start = self.end = 0
+        self.checked = True
+
+    def read(self, fd, most=PIECE):
+        """How many bytes came; payloads of before are not valid any more."""
+        if self.start == self.end:
+            self.start = self.end = 0
+        elif len(self.bytes) - self.end < LARGE:
+            self.bytes[:self.end - self.start] = self.bytes[self.start:self.end]
+            self.start, self.end = 0, self.end - self.start
+        count = os.readv(fd, (self.bytes[self.end:self.end + most],))
+        self.end += count
+        return count
+
+    def take_frames(self):
+        """The whole frames: (kind, number, payload), the payload as a view."""
+        while self.end - self.start >= 4:
+            length, = struct.unpack_from(">I", self.bytes, self.start)
             if not FRAME_OVERHEAD <= length <= FRAME_OVERHEAD + MAX_PAYLOAD:
                 raise LinkError("a frame of %d bytes" % length)
-            end = at + 4 + length
-            if end > len(view):
-                break
-            if zlib.crc32(view[at:end - 4]) != struct.unpack_from(">I", view, end - 4)[0]:
+            start, end = self.start, self.start + 4 + length
+            if end > self.end:
+                return
+            if self.checked and zlib.crc32(self.bytes[start:end - 4]) != struct.unpack_from(">I", self.bytes, end - 4)[0]:
                 raise LinkError("a frame with a wrong checksum")
-            kind, number = struct.unpack_from(">BQ", view, at + 4)
-            frames.append((kind, number, bytes(view[at + 13:end - 4])))
-            at = end
-    del buffer[:at]
-    return frames
+            self.start = end
+            yield *struct.unpack_from(">BQ", self.bytes, start + 4), self.bytes[start + 13:end - 4]
 
 
 def encode_message(channel, frames):
@@ -332,9 +352,11 @@ def encode_message(channel, frames):
 
 
 def decode_message(payload):
+    """(channel, frames): bytes, but large ones are views of the payload, which must stay as it is."""
     if len(payload) < 3:
         raise ValueError("a message of %d bytes" % len(payload))
     channel, count = struct.unpack_from(">BH", payload)
+    view = memoryview(payload)
     frames, at = [], 3
     for _ in range(count):
         if len(payload) - at < 4:
@@ -343,7 +365,7 @@ def decode_message(payload):
         at += 4
         if len(payload) - at < length:
             raise ValueError("a message frame is cut off")
-        frames.append(payload[at:at + length] if length < PIECE else memoryview(payload)[at:at + length])
+        frames.append(view[at:at + length] if length >= PIECE else bytes(view[at:at + length]))
         at += length
     if at != len(payload):
         raise ValueError("a message has bytes left over")
@@ -386,13 +408,14 @@ class Spool:
     def is_in_memory(place):
         return isinstance(place[0], int)
 
-    def load(self, place, size):
+    def load(self, place, size, checked):
+        """The frame, as what to write one after the other."""
         if self.is_in_memory(place):
-            return encode(*place)
+            return frame_parts(*place, checked=checked)
         frame = os.pread(place[0].fileno(), size, place[1])
         if len(frame) != size:
             raise OSError("the spool is damaged")
-        return frame
+        return (frame,)
 
     def release(self, place, size):
         if self.is_in_memory(place):
@@ -426,12 +449,13 @@ class Lane:
         size = FRAME_OVERHEAD + 4 + sum(map(len, parts))
         self.unsent.append((self.last, size, self.spool.store((kind, self.last, *parts), size, keep)))
 
-    def take(self):
+    def take(self, checked):
+        """The next frame, as what to write one after the other, and its size."""
         entry = self.unsent.popleft()
-        frame = self.spool.load(entry[2], entry[1])
+        frame = self.spool.load(entry[2], entry[1], checked)
         self.sent.append(entry)
         self.in_flight += entry[1]
-        return frame
+        return frame, entry[1]
 
     def waiting(self):
         """Bytes that were not sent yet."""
@@ -968,7 +992,7 @@ class Attachment:
 
     def __init__(self, connection, patience):
         self.connection, self.input, self.output = connection, None, None
-        self.inbox, self.outbox = bytearray(), memoryview(b"")
+        self.inbox, self.outbox = Inbox(), []           # outbox: what is left of the last write
         self.control = []                   # HELLO and PONG: before everything else
         self.deadline = time.monotonic() + patience
 
@@ -996,7 +1020,7 @@ class Relay:
         self.received = {"bulk": 0, "urgent": 0}
         self.acknowledged = (0, 0)
         self.unacknowledged_bytes, self.ack_deadline = 0, None
-        self.pieces, self.pieces_size = [], 0
+        self.message = bytearray()          # the pieces of one that is not whole yet
         self.barrier = 0                    # bulk frames up to this number were meant for a kernel before this one
         self.held, self.idled = {}, {}      # replies waiting for their idle; requests whose idle has gone out before their reply
         self.finished = {}                  # requests whose idle has gone out, the last of them
@@ -1091,16 +1115,15 @@ class Relay:
     def read_attachment(self, attachment, fd):
         if fd == attachment.input:
             try:
-                data = os.read(fd, PIECE)
+                count = attachment.inbox.read(fd)
             except BlockingIOError:
                 return
             except ConnectionError:         # a socket whose other end went without reading all
-                data = b""
-            if not data:
+                count = 0
+            if not count:
                 self.close_attachment(attachment, b"")
                 return
-            attachment.inbox += data
-            for frame in take_frames(attachment.inbox):
+            for frame in attachment.inbox.take_frames():
                 self.on_frame(attachment, *frame)
                 if fd not in self.attachments or self.exiting:
                     return
@@ -1130,23 +1153,23 @@ class Relay:
         """Writes until the pipe is full or nothing is due. The window bounds what one round can write."""
         while True:
             if not attachment.outbox:
-                attachment.outbox = memoryview(self.next_bytes(attachment))
+                attachment.outbox = self.next_parts(attachment)
                 if not attachment.outbox:
                     self.watch.set(attachment.output, 0)
                     return
             try:
-                written = os.write(attachment.output, attachment.outbox)
+                written = os.writev(attachment.output, attachment.outbox)
             except BlockingIOError:
                 self.watch.set(attachment.output, WRITE)
                 return
             except OSError:                 # nobody reads any more
                 self.close_attachment(attachment, b"")
                 return
-            attachment.outbox = attachment.outbox[written:]
+            attachment.outbox = behind(attachment.outbox, written)
 
-    def next_bytes(self, attachment):
+    def next_parts(self, attachment):
         """The next frames to write: answers, acknowledgements, urgent ones, then as much bulk as the window lets go."""
-        batch, size = attachment.control, 0
+        batch, size, checked = attachment.control, 0, attachment.inbox.checked
         attachment.control = []
         now = (self.received["bulk"], self.received["urgent"])
         have_data = bool(self.urgent.unsent) or bool(self.bulk.unsent) and self.bulk.in_flight < self.options["window"]
@@ -1154,12 +1177,14 @@ class Relay:
             batch.append(encode(ACK, 0, struct.pack(">QQ", *now)))
             self.acknowledged, self.unacknowledged_bytes, self.ack_deadline = now, 0, None
         while self.urgent.unsent and size < BATCH:
-            batch.append(self.urgent.take())
-            size += len(batch[-1])
+            parts, length = self.urgent.take(checked)
+            batch += parts
+            size += length
         while self.bulk.unsent and size < BATCH and self.bulk.in_flight < self.options["window"]:
-            batch.append(self.bulk.take())
-            size += len(batch[-1])
-        return b"".join(batch)
+            parts, length = self.bulk.take(checked)
+            batch += parts
+            size += length
+        return batch if size >= LARGE and len(batch) <= FEW or not batch else [b"".join(batch)]
 
     def ack_is_due(self):
         bulk, urgent = self.acknowledged
@@ -1184,6 +1209,8 @@ class Relay:
     # -- frames from the bridge
 
     def on_frame(self, attachment, kind, number, payload):
+        if kind not in (BULK, BULK_PART):
+            payload = bytes(payload)
         if kind == HELLO:
             self.on_hello(attachment, payload)
         elif attachment is not self.active:
@@ -1227,9 +1254,10 @@ class Relay:
         if self.active is not None:
             self.close_attachment(self.active, GO_REPLACED)
         self.active = attachment
+        attachment.inbox.checked = checked = hello.get("checksums") is not False
         self.acknowledged, self.ack_deadline = (0, 0), time.monotonic()     # the last ACK may have been lost with the link
         attachment.control.append(encode(HELLO, 0, json.dumps(
-            {"version": VERSION, "role": "relay", "link": link, "instance": self.instance, "received": self.received,
+            {"version": VERSION, "role": "relay", "link": link, "instance": self.instance, "received": self.received, "checksums": checked,
              "kernel": self.state, "pid": self.kernel.pid if self.kernel else None, "relay_pid": os.getpid()}).encode()))
 
     def is_new(self, lane, number, payload):
@@ -1246,15 +1274,13 @@ class Relay:
         return True
 
     def on_piece(self, is_last, number, payload):
-        self.pieces_size += len(payload)
-        if self.pieces_size > MAX_MESSAGE:
+        if len(self.message) + len(payload) > MAX_MESSAGE:
             raise LinkError("a message over %d bytes" % MAX_MESSAGE)
-        self.pieces.append(payload)
+        self.message += payload
         if is_last:
-            payload = b"".join(self.pieces) if len(self.pieces) > 1 else payload
-            self.pieces, self.pieces_size = [], 0
+            message, self.message = self.message, bytearray()
             if number > self.barrier:
-                self.guard_one(self.on_message, payload, number)
+                self.guard_one(self.on_message, message, number)
 
     def on_message(self, payload, number=0):
         channel, frames = decode_message(payload)
@@ -1628,6 +1654,15 @@ class Relay:
         for attachment in set(self.attachments.values()):
             if attachment is not self.active and now >= attachment.deadline:
                 self.close_attachment(attachment, GO_GARBAGE)
+
+
+def behind(parts, count):
+    """What follows the first bytes of some parts."""
+    for at, part in enumerate(parts):
+        if count < len(part):
+            return [memoryview(part)[count:], *parts[at + 1:]]
+        count -= len(part)
+    return []
 
 
 def receive(sock):

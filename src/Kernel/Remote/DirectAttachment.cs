@@ -42,6 +42,9 @@ internal sealed class DirectAttachment : IRelayAttachment
     }
 
     /// <inheritdoc/>
+    public bool NeedsChecksums => false;
+
+    /// <inheritdoc/>
     public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)
     {
         // Cancelled by disposal only: giving up a read in the middle would lose what it brings.

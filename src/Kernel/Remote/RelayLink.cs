@@ -298,6 +298,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
             while (TryReadFrame(frames, out var frame))
             {
                 OnFrame(frame, greeted);
+                frames.IsChecked = attachment.NeedsChecksums || LastHello!.IsChecked;
             }
 
             AcknowledgeSoon();
@@ -386,7 +387,7 @@ internal sealed partial class RelayLink : IAsyncDisposable
     private async Task<string> WriteAsync(IRelayAttachment attachment, Task greeted, CancellationToken over)
     {
         var received = _inbox.Received;
-        await attachment.WriteAsync(new RelayHello(_id, received.Bulk, received.Urgent).Encode(), over);
+        await attachment.WriteAsync(new RelayHello(_id, received.Bulk, received.Urgent) { IsChecked = attachment.NeedsChecksums }.Encode(), over);
         if (_resuming)
         {
             await greeted.WaitAsync(over);      // only then it is known what has to go again

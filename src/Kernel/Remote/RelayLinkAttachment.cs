@@ -6,6 +6,9 @@ namespace InterpreterKernel.Kernel.Remote;
 /// </summary>
 internal interface IRelayAttachment : IAsyncDisposable
 {
+    /// <summary>Whether something lies between the two ends that could change a byte.</summary>
+    bool NeedsChecksums { get; }
+
     /// <summary>Reads the next bytes into <paramref name="buffer"/> and says how many; 0 at the end.</summary>
     ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken);
 

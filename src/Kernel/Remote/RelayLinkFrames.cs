@@ -17,6 +17,9 @@ internal sealed class RelayLinkFrames
     private int _start;
     private int _end;
 
+    /// <summary>Whether checksums are looked at; so it is until both sides have said that they need none.</summary>
+    public bool IsChecked { get; set; } = true;
+
     /// <summary>Where the next bytes go; frames that were read before are not valid any more.</summary>
     public Memory<byte> Room()
     {
@@ -41,7 +44,7 @@ internal sealed class RelayLinkFrames
     public bool TryRead(out RelayFrame frame)
     {
         var rest = new ReadOnlySequence<byte>(_buffer, _start, _end - _start);
-        if (!RelayCodec.TryRead(ref rest, out frame))
+        if (!RelayCodec.TryRead(ref rest, out frame, IsChecked))
         {
             return false;
         }

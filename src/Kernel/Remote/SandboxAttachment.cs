@@ -28,6 +28,9 @@ internal sealed class SandboxAttachment : IRelayAttachment
         new SandboxAttachment(process, await process.OpenInputAsync(cancellationToken).ConfigureAwait(false), words);
 
     /// <inheritdoc/>
+    public bool NeedsChecksums => true;
+
+    /// <inheritdoc/>
     public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)
     {
         // Cancelled by disposal only: giving up a read in the middle would lose what it brings.

@@ -13,7 +13,8 @@ namespace InterpreterKernel.Protocol.Relay;
 /// last 4 bytes  CRC-32 of everything before it
 /// </code>
 /// Frames may be cut and joined anywhere on the way. The checksum is there because the way may be plain HTTP through
-/// somebody's proxy: a wrong byte must cost a reconnect, after which the frame comes again, and never a wrong output.
+/// somebody's proxy: a wrong byte must cost a reconnect, after which the frame comes again, and never a wrong output. On a socket
+/// between the two it is not looked at.
 /// </summary>
 public static class RelayCodec
 {
@@ -39,8 +40,11 @@ public static class RelayCodec
     /// Takes the first frame off <paramref name="buffer"/>. False means that more bytes are needed; the buffer is then
     /// unchanged.
     /// </summary>
+    /// <param name="buffer">The bytes; what was taken is cut off.</param>
+    /// <param name="frame">The frame, a view of them.</param>
+    /// <param name="isChecked">Whether its checksum has to be right (<see cref="RelayHello.IsChecked"/>).</param>
     /// <exception cref="RelayProtocolException">Length, kind, number or checksum can't be right.</exception>
-    public static bool TryRead(ref ReadOnlySequence<byte> buffer, out RelayFrame frame)
+    public static bool TryRead(ref ReadOnlySequence<byte> buffer, out RelayFrame frame, bool isChecked = true)
     {
         frame = default;
         if (buffer.Length < LengthPrefix)
@@ -65,7 +69,7 @@ public static class RelayCodec
         var covered = buffer.Slice(0, LengthPrefix + length - ChecksumLength);
         Span<byte> sent = stackalloc byte[ChecksumLength];
         buffer.Slice(covered.End, ChecksumLength).CopyTo(sent);
-        if (RelayChecksum.Of(covered) != BinaryPrimitives.ReadUInt32BigEndian(sent))
+        if (isChecked && RelayChecksum.Of(covered) != BinaryPrimitives.ReadUInt32BigEndian(sent))
         {
             throw new RelayProtocolException("a frame with a wrong checksum");
         }

@@ -24,6 +24,12 @@ public sealed record RelayHello(string Link, ulong ReceivedBulk, ulong ReceivedU
     /// <summary>From the relay: its own process id.</summary>
     public int? RelayPid { get; init; }
 
+    /// <summary>
+    /// Whether the frames behind this one are checked. Not where nothing lies between the two that could change a byte: then their checksums
+    /// may hold anything.
+    /// </summary>
+    public bool IsChecked { get; init; } = true;
+
     /// <summary>Makes the bridge's HELLO frame.</summary>
     public byte[] Encode()
     {
@@ -38,6 +44,7 @@ public sealed record RelayHello(string Link, ulong ReceivedBulk, ulong ReceivedU
             writer.WriteNumber("bulk", ReceivedBulk);
             writer.WriteNumber("urgent", ReceivedUrgent);
             writer.WriteEndObject();
+            writer.WriteBoolean("checksums", IsChecked);
             writer.WriteEndObject();
         }
 
@@ -66,6 +73,7 @@ public sealed record RelayHello(string Link, ulong ReceivedBulk, ulong ReceivedU
                 KernelState = root.GetProperty("kernel").GetString(),
                 KernelPid = Pid(root, "pid"),
                 RelayPid = Pid(root, "relay_pid"),
+                IsChecked = !root.TryGetProperty("checksums", out var checksums) || checksums.GetBoolean(),
             };
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)

@@ -12,6 +12,9 @@ internal sealed class FakeRelay
 {
     private readonly Channel<FakeAttachment> _attached = Channel.CreateUnbounded<FakeAttachment>();
 
+    /// <summary>Whether something lies between the two that could change a byte.</summary>
+    public bool NeedsChecksums { get; set; } = true;
+
     /// <summary>Thrown by the next attempts, in order; null lets one through.</summary>
     public Queue<Exception?> Failures { get; } = new();
 
@@ -22,7 +25,7 @@ internal sealed class FakeRelay
             return Task.FromException<IRelayAttachment>(failure);
         }
 
-        var attachment = new FakeAttachment();
+        var attachment = new FakeAttachment { NeedsChecksums = NeedsChecksums };
         _attached.Writer.TryWrite(attachment);
         return Task.FromResult<IRelayAttachment>(attachment);
     }
@@ -40,6 +43,8 @@ internal sealed class FakeAttachment : IRelayAttachment
     private volatile bool _stalled;
     private volatile bool _disposed;
     private long _unread;
+
+    public bool NeedsChecksums { get; init; }
 
     public bool IsDisposed => _disposed;
 
@@ -161,16 +166,17 @@ internal sealed class FakeAttachment : IRelayAttachment
     }
 
     /// <summary>Reads the bridge's HELLO and answers it.</summary>
-    public async Task<FakeAttachment> GreetAsync(ulong bulk = 0, ulong urgent = 0, string instance = "one", string? link = null)
+    public async Task<FakeAttachment> GreetAsync(ulong bulk = 0, ulong urgent = 0, string instance = "one", string? link = null, bool isChecked = true)
     {
-        var hello = await FrameAsync(RelayFrameKind.Hello);
-        link ??= System.Text.Json.JsonElement.Parse(hello.Payload).GetProperty("link").GetString();
-        await SendAsync(Hello(link!, bulk, urgent, instance));
+        var hello = System.Text.Json.JsonElement.Parse((await FrameAsync(RelayFrameKind.Hello)).Payload);
+        hello.GetProperty("checksums").GetBoolean().ShouldBe(NeedsChecksums);
+        link ??= hello.GetProperty("link").GetString();
+        await SendAsync(Hello(link!, bulk, urgent, instance, isChecked));
         return this;
     }
 
-    public static byte[] Hello(string link, ulong bulk, ulong urgent, string instance) => RelayCodec.Encode(RelayFrameKind.Hello, 0, Encoding.UTF8.GetBytes(
-        $$"""{"version":1,"role":"relay","link":"{{link}}","instance":"{{instance}}","received":{"bulk":{{bulk}},"urgent":{{urgent}}},"kernel":"none","pid":null,"relay_pid":1}"""));
+    public static byte[] Hello(string link, ulong bulk, ulong urgent, string instance, bool isChecked = true) => RelayCodec.Encode(RelayFrameKind.Hello, 0, Encoding.UTF8.GetBytes(
+        $$"""{"version":1,"role":"relay","link":"{{link}}","instance":"{{instance}}","received":{"bulk":{{bulk}},"urgent":{{urgent}}},"checksums":{{(isChecked ? "true" : "false")}},"kernel":"none","pid":null,"relay_pid":1}"""));
 
     public static byte[] Message(ulong number, string text, RelayFrameKind kind = RelayFrameKind.Bulk) =>
         RelayCodec.Encode(kind, number, RelayMessage.Encode(RelayChannel.IOPub, [Encoding.UTF8.GetBytes(text)])[0].AsSpan()[RelayCodec.HeaderLength..^4]);

@@ -141,6 +141,8 @@ public sealed class RelayLinkFuzzTests
             private readonly TaskCompletionSource<byte[]> _stream = new(TaskCreationOptions.RunContinuationsAsynchronously);
             private int _at;
 
+            public bool NeedsChecksums => true;
+
             public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)
             {
                 var stream = await _stream.Task.WaitAsync(cancellationToken);

@@ -472,6 +472,28 @@ public sealed class RelayLinkTests : IAsyncDisposable
         }
     }
 
+    [Theory]
+    [InlineData(true, true, false)]
+    [InlineData(true, false, false)]
+    [InlineData(false, true, false)]
+    [InlineData(false, false, true)]
+    public async Task A_wrong_checksum_costs_the_attachment_unless_neither_side_needs_one(bool attachmentNeeds, bool relayNeeds, bool isTaken)
+    {
+        _relay.NeedsChecksums = attachmentNeeds;
+        var link = Open();
+        link.Start();
+        var attachment = await (await _relay.NextAsync()).GreetAsync(isChecked: relayNeeds);
+        var frame = FakeAttachment.Message(1, "text");
+        frame[^1] ^= 1;
+        await attachment.SendAsync(frame);
+        if (!isTaken)
+        {
+            await (await (await _relay.NextAsync()).GreetAsync()).SendAsync(FakeAttachment.Message(1, "again"));
+        }
+
+        (await TakeAsync(link, 1)).ShouldBe([isTaken ? "text" : "again"]);
+    }
+
     private RelayLink Open(RelayLinkOptions? options = null, TimeProvider? time = null) =>
         _link = new RelayLink(_relay.AttachAsync, options ?? s_quick, time ?? TimeProvider.System);
 

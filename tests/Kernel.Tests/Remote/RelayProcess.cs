@@ -124,6 +124,8 @@ internal sealed class RelayProcess : IAsyncDisposable
         private long _written;
         private int _disposed;
 
+        public bool NeedsChecksums => true;
+
         public async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken)
         {
             using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _closed.Token);
