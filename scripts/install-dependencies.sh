@@ -2,6 +2,7 @@
 # Installs what InterpreterKernel needs on this machine, and nothing that is there already.
 #
 #   scripts/install-dependencies.sh          to build and run it (what quickstart.sh needs)
+#   scripts/install-dependencies.sh build    to build it, only
 #   scripts/install-dependencies.sh tests    ... and what the tests need
 #
 # Every need is probed by what it does, not by its package, so another distribution passes too once it has them.
@@ -29,6 +30,7 @@ probe() {
     need libssl3 "OpenSSL 3: packages come over https" library libssl.so.3
     need ca-certificates "certificates: packages come over https" test -s /etc/ssl/certs/ca-certificates.crt
     need "gcc libc6-dev" "a C linker: the kernel is compiled to native code" c_linker
+    if [ "${1:-}" = build ]; then return; fi
     need libzmq5 "libzmq.so.5, the ZeroMQ library" library libzmq.so.5
     need runc "runc, which isolates the sandbox" command_ runc
     need python3-ipykernel "Python with ipykernel: the kernel that runs in the sandbox" debian_python ipykernel zmq

@@ -2,13 +2,20 @@
 # From a fresh Debian machine with the .NET SDK to an executed notebook whose cells ran in a sandbox. Safe to repeat.
 . "$(dirname "$0")/common.sh"
 
-say "1/5 looking for what is needed"
-"$root/scripts/install-dependencies.sh"
-jupyter=$(jupyter_with_nbconvert) || die "no jupyter with nbconvert, although its package is installed"
-
-say "2/5 building"
+say "1/5 looking for what building needs"
+"$root/scripts/install-dependencies.sh" build
 find_dotnet
-kernel=$("$root/scripts/build.sh")
+
+say "2/5 building, and looking for the rest at the same time"
+kernel=$root/out/interpreter-kernel/interpreter-kernel
+building=$(mktemp)
+setsid "$root/scripts/build.sh" >"$building" 2>&1 & build=$!
+trap 'kill -- -$build 2>/dev/null || true; rm -f "$building"' EXIT     # all that it started goes too
+installed=0
+"$root/scripts/install-dependencies.sh" || installed=$?
+wait $build || { cat "$building" >&2; die "the build failed: see above"; }
+[ $installed = 0 ] || exit $installed
+jupyter=$(jupyter_with_nbconvert) || die "no jupyter with nbconvert, although its package is installed"
 
 say "3/5 installing the kernel 'sandbox-python' for $(id -un)"
 "$kernel" install --user >&2
@@ -33,7 +40,7 @@ Look at it in a browser (this writes $root/out/quickstart/quickstart.html):
 Work with it in JupyterLab, choosing the kernel "Python (sandbox)":
 END
 if lab=$(command -v jupyter-lab); then
-    printf '  %s %s\n' "$lab" "$root/notebooks/quickstart.ipynb"
+    printf '  %s %s\n' "$lab$([ "$(id -u)" -ne 0 ] || echo " --allow-root")" "$root/notebooks/quickstart.ipynb"
 else
     cat <<END
   python3 -m venv ~/.jupyterlab && ~/.jupyterlab/bin/pip install jupyterlab
