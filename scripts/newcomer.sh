@@ -4,7 +4,7 @@
 #
 #   scripts/newcomer.sh [FOLDER]
 #
-# The machine is a root file system in FOLDER (/tmp/interpreter-kernel-newcomer), made anew each time (5 minutes, which do not count). Root.
+# The machine is a root file system in FOLDER (/tmp/interpreter-kernel-newcomer), made anew each time (1 to 2 minutes, which do not count). Root.
 . "$(dirname "$0")/common.sh"
 case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 folder=${1:-/tmp/interpreter-kernel-newcomer}

@@ -37,6 +37,9 @@ internal sealed class Answers(KernelMessages messages)
     /// <summary>The reply to a cell that was not run because of one before it.</summary>
     public JupyterMessage Aborted(JupyterMessage cell) => _messages.AbortedReply(cell);
 
+    /// <summary>The reply to is_complete_request where there is no kernel to ask.</summary>
+    public JupyterMessage CompletenessUnknown(JupyterMessage request) => _messages.CompletenessUnknownReply(request);
+
     /// <summary>The reply to kernel_info_request, with the kernel's own content.</summary>
     public JupyterMessage KernelInfo(JupyterMessage request, ReadOnlyMemory<byte> content) => _messages.KernelInfoReply(request, content);
 

@@ -29,6 +29,12 @@ internal sealed partial class Bridge : IAsyncDisposable
 {
     private static readonly TimeSpan s_untilSubscribed = TimeSpan.FromSeconds(1);
 
+    /// <summary>
+    /// jupyter console waits a second, then runs the line and never asks again; and the idle of the answer that comes too late makes it
+    /// deaf for the questions of that line.
+    /// </summary>
+    private static readonly TimeSpan s_untilUnknown = TimeSpan.FromSeconds(0.8);
+
     /// <summary>Launchers give 2.5 s between shutdown_request and SIGTERM (jupyter-wire.md section 4.3).</summary>
     private static readonly TimeSpan s_farewell = TimeSpan.FromSeconds(1.5);
 
@@ -165,7 +171,12 @@ internal sealed partial class Bridge : IAsyncDisposable
 
     private void Park_NeedsLock(JupyterChannel channel, JupyterMessage message)
     {
-        _parked.Add(channel, message);
+        _parked.Add(channel, message, isNext: _renewal is null && _magics.Running is null);
+        if (message.MessageType == "is_complete_request")
+        {
+            _ = AnswerCompletenessAsync(channel, message);
+        }
+
         if (_renewal is not null)
         {
             _parked.Because("Starting the kernel again");
@@ -173,6 +184,18 @@ internal sealed partial class Bridge : IAsyncDisposable
         }
 
         Claim_NeedsLock();
+    }
+
+    private async Task AnswerCompletenessAsync(JupyterChannel channel, JupyterMessage request)
+    {
+        await Task.Delay(s_untilUnknown, _time, _closing.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        lock (_gate)
+        {
+            if (!_ended.Task.IsCompleted && _parked.TakeFirst(channel, request))
+            {
+                _local.Reply(channel, request, _answers.CompletenessUnknown(request));
+            }
+        }
     }
 
     private void Claim_NeedsLock()

@@ -12,11 +12,17 @@ internal sealed class LocalAnswers(IClients clients, Answers answers)
     private readonly HashSet<string> _saidBusy = [];
 
     /// <summary>The busy of this request was said, before anything else was shown in it; the kernel's own would be a second one.</summary>
-    public void BusyWasSaid(string? request)
+    public void BusyWasSaid(string request) => _saidBusy.Add(request);
+
+    /// <summary>Whether it was, and the kernel's own has not come yet.</summary>
+    public bool HasSaidBusy(JupyterMessage request) => _saidBusy.Contains(request.MessageId);
+
+    /// <summary>Says it of a request that the kernel will begin with when it is there.</summary>
+    public void SayBusyEarly(JupyterMessage request)
     {
-        if (request is not null)
+        if (_saidBusy.Add(request.MessageId))
         {
-            _saidBusy.Add(request);
+            Publish(answers.Status(request, "busy"));
         }
     }
 

@@ -3,8 +3,8 @@ using InterpreterKernel.Protocol.Jupyter;
 namespace InterpreterKernel.Kernel;
 
 /// <summary>
-/// The requests that wait for a kernel, in their order. A cell that waits for longer than a second is told why. Not thread-safe: the
-/// bridge's lock guards it.
+/// The requests that wait for a kernel, in their order. The first cell is told why from one second on. Not thread-safe: the bridge's lock
+/// guards it.
 /// </summary>
 internal sealed class ParkedRequests(IClients clients, Answers answers, LocalAnswers local, TimeProvider time) : IDisposable
 {
@@ -16,13 +16,19 @@ internal sealed class ParkedRequests(IClients clients, Answers answers, LocalAns
     /// <summary>How many wait.</summary>
     public int Count => _parked.Count;
 
-    /// <summary>Lets one wait.</summary>
-    public void Add(JupyterChannel channel, JupyterMessage message)
+    /// <summary>Lets one wait; a cell that is next is busy with that.</summary>
+    public void Add(JupyterChannel channel, JupyterMessage message, bool isNext = false)
     {
         _parked.Add(new Parked(channel, message));
-        if (message.MessageType == "execute_request")
+        if (_waiting is null && message.MessageType == "execute_request")
         {
-            _waiting ??= new WaitingNotice(message, s_untilToldWhy, clients, answers, time);
+            if (isNext)
+            {
+                // At once: jupyter console takes the idle of any earlier request for this one's, if it hears no busy within 50 ms.
+                local.SayBusyEarly(message);
+            }
+
+            _waiting = new WaitingNotice(message, local.HasSaidBusy(message), s_untilToldWhy, clients, answers, time);
         }
     }
 
@@ -34,6 +40,19 @@ internal sealed class ParkedRequests(IClients clients, Answers answers, LocalAns
 
     /// <summary>The waiting is over, for good or ill: takes all out, oldest first.</summary>
     public IReadOnlyList<Parked> TakeAll() => Take(static _ => true);
+
+    /// <summary>Takes one out if it still waits, and no other on its channel before it.</summary>
+    public bool TakeFirst(JupyterChannel channel, JupyterMessage message)
+    {
+        var at = _parked.FindIndex(p => p.Channel == channel);
+        if (at < 0 || _parked[at].Message != message)
+        {
+            return false;
+        }
+
+        _parked.RemoveAt(at);
+        return true;
+    }
 
     /// <summary>Takes the cells out, oldest first.</summary>
     public IReadOnlyList<Parked> TakeCells() => Take(static p => p.IsCell);
@@ -82,7 +101,11 @@ internal sealed class ParkedRequests(IClients clients, Answers answers, LocalAns
         if (_waiting is { } waiting)
         {
             waiting.Over();
-            local.BusyWasSaid(waiting.HasSpoken ? waiting.Cell.MessageId : null);
+            if (waiting.HasSaidBusy)
+            {
+                local.BusyWasSaid(waiting.Cell.MessageId);
+            }
+
             _waiting = null;
         }
 

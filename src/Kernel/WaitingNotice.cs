@@ -14,13 +14,15 @@ internal sealed class WaitingNotice : IDisposable
     private readonly ITimer _timer;
     private string _why = "Waiting for a sandbox";
     private bool _due;
+    private bool _saidBusy;
     private bool _shown;
     private bool _over;
 
-    /// <summary>Starts the second for <paramref name="cell"/>.</summary>
-    public WaitingNotice(JupyterMessage cell, TimeSpan after, IClients clients, Answers answers, TimeProvider time)
+    /// <summary>Starts the time for <paramref name="cell"/>.</summary>
+    public WaitingNotice(JupyterMessage cell, bool hasSaidBusy, TimeSpan after, IClients clients, Answers answers, TimeProvider time)
     {
         Cell = cell;
+        _saidBusy = hasSaidBusy;
         _clients = clients;
         _answers = answers;
         _timer = time.CreateTimer(_ => Due(), null, after, Timeout.InfiniteTimeSpan);
@@ -29,14 +31,14 @@ internal sealed class WaitingNotice : IDisposable
     /// <summary>The cell that waits.</summary>
     public JupyterMessage Cell { get; }
 
-    /// <summary>Whether anything was shown; the cell's busy was said before it then.</summary>
-    public bool HasSpoken
+    /// <summary>Whether the cell's busy was said, here or before.</summary>
+    public bool HasSaidBusy
     {
         get
         {
             lock (_gate)
             {
-                return _shown;
+                return _saidBusy;
             }
         }
     }
@@ -88,13 +90,14 @@ internal sealed class WaitingNotice : IDisposable
     {
         if (_due && !_over)
         {
-            if (!_shown)
+            if (!_saidBusy)
             {
                 // Clients expect a cell's output between its busy and its idle.
                 _clients.Send(JupyterChannel.Iopub, _answers.Status(Cell, "busy"));
-                _shown = true;
+                _saidBusy = true;
             }
 
+            _shown = true;
             _clients.Send(JupyterChannel.Iopub, _answers.Stream(Cell, _why + "\n"));
         }
     }

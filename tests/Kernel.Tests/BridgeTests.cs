@@ -70,6 +70,7 @@ public sealed class BridgeTests : IAsyncDisposable
         Start();
         Client("execute_request", "a");
         Client("kernel_info_request", "k");
+        (await _clients.NextAsync(1)).ShouldBe(["Iopub status busy <a>"]);
         Client("kernel_info_request", "c", JupyterChannel.Control);
         (await _clients.NextAsync(3))[1].ShouldBe("Control kernel_info_reply ok <c>");
         _connected.SetResult(_remote);
@@ -155,10 +156,41 @@ public sealed class BridgeTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task A_wait_of_under_a_second_leaves_no_trace()
+    public async Task Whether_code_is_complete_is_unknown_before_a_console_gives_up_waiting_for_the_kernel()
+    {
+        Start();
+        Client("is_complete_request", "i");
+        await Until(() => _claims == 1);
+        _time.Advance(TimeSpan.FromMilliseconds(799));
+        _clients.NothingMore().ShouldBeTrue();
+        _time.Advance(TimeSpan.FromMilliseconds(1));
+        (await _clients.NextAsync(3)).ShouldBe(["Iopub status busy <i>", "Shell is_complete_reply unknown <i>", "Iopub status idle <i>"]);
+        Client("execute_request", "a");
+        await ArriveAsync();
+        _remote.Received.ShouldBe(["Shell execute_request a"]);
+    }
+
+    [Fact]
+    public async Task Whether_code_is_complete_is_for_the_kernel_to_say_where_it_comes_in_time_or_a_cell_is_before()
     {
         Start();
         Client("execute_request", "a");
+        Client("is_complete_request", "i");
+        (await _clients.NextAsync(1)).ShouldBe(["Iopub status busy <a>"]);
+        _time.Advance(TimeSpan.FromMilliseconds(800));
+        await ArriveAsync();
+        await Until(() => _remote.Received.Count == 2);
+        _time.Advance(TimeSpan.FromSeconds(5));
+        _remote.Received.ShouldBe(["Shell execute_request a", "Shell is_complete_request i"]);
+        _clients.NothingMore().ShouldBeTrue();
+    }
+
+    [Fact]
+    public async Task A_wait_of_under_a_second_leaves_no_trace_but_that_the_cell_is_busy()
+    {
+        Start();
+        Client("execute_request", "a");
+        (await _clients.NextAsync(1)).ShouldBe(["Iopub status busy <a>"]);
         await Until(() => _claims == 1);
         _waiting("Place 2 in the queue");
         _time.Advance(TimeSpan.FromMilliseconds(999));
@@ -196,8 +228,8 @@ public sealed class BridgeTests : IAsyncDisposable
         Client("interrupt_request", "i", JupyterChannel.Control);
         (await _clients.NextAsync(7)).ShouldBe(
         [
-            "Iopub status busy <i>", "Control interrupt_reply ok <i>", "Iopub status idle <i>",
-            "Iopub status busy <a>", "Iopub error KeyboardInterrupt <a>", "Shell execute_reply KeyboardInterrupt <a>", "Iopub status idle <a>",
+            "Iopub status busy <a>", "Iopub status busy <i>", "Control interrupt_reply ok <i>", "Iopub status idle <i>",
+            "Iopub error KeyboardInterrupt <a>", "Shell execute_reply KeyboardInterrupt <a>", "Iopub status idle <a>",
         ]);
         _claim.IsCancellationRequested.ShouldBeTrue();
     }
@@ -273,7 +305,7 @@ public sealed class BridgeTests : IAsyncDisposable
         _remote.Say(JupyterChannel.Iopub, "status", "", """{"execution_state":"starting"}""");
         _remote.Say(JupyterChannel.Iopub, "status", "a", """{"execution_state":"idle"}""");
         await _clients.NextAsync(1);
-        _clients.Sent.Count(s => s.Message.MessageType == "status" && !Kernel.Answers.IsIdle(s.Message)).ShouldBe(1, "our own starting only");
+        _clients.Sent.Count(s => s.Message.MessageType == "status" && !Kernel.Answers.IsIdle(s.Message)).ShouldBe(2, "our own starting, and the busy of the cell that waited");
     }
 
     [Fact]
@@ -335,6 +367,7 @@ public sealed class BridgeTests : IAsyncDisposable
     {
         Start();
         Client("execute_request", id);
+        (await _clients.NextAsync(1)).ShouldBe([$"Iopub status busy <{id}>"], "it waits already");
         await ArriveAsync();
     }
 

@@ -133,6 +133,10 @@ public sealed class KernelMessages
     public JupyterMessage AbortedReply(JupyterMessage request)
         => Reply(request, "execute_reply", json => json.WriteString("status", "aborted"));
 
+    /// <summary>Nobody can say whether this code is complete; the client decides by itself (jupyter-wire.md section 3.1).</summary>
+    public JupyterMessage CompletenessUnknownReply(JupyterMessage request)
+        => Reply(request, "is_complete_reply", json => json.WriteString("status", "unknown"));
+
     /// <summary>The interrupt was taken.</summary>
     public JupyterMessage InterruptReply(JupyterMessage request)
         => Reply(request, "interrupt_reply", json => json.WriteString("status", "ok"));
