@@ -216,7 +216,7 @@ public sealed class BridgeTimeoutTests : IAsyncDisposable
     {
         await StartAsync("a");
         Remote.Say(JupyterChannel.Iopub, "execute_input", "a", """{"code":"while True: pass","execution_count":12}""");
-        await _clients.NextAsync(1);
+        (await _clients.NextAsync(2))[1].ShouldStartWith("Iopub execute_input");
         await Settled();
         await ClimbToRestartAsync("a");
         Remote.Say(new RemoteItem.Restarted(Messages.KernelInfo));
